@@ -452,6 +452,7 @@ def _list_s3(root: str) -> Iterator[ObjectInfo]:
     bucket, prefix = _split(root)
     try:
         with _s3_errors(root):
+            _call_s3("head_bucket", Bucket=bucket)
             found = list(_list_obstore(bucket, prefix))
     except InvalidPathError:  # keys with '//', '/../' or a newline
         found = list(_list_s3fs(bucket, prefix))

@@ -1,0 +1,50 @@
+# Two commands are enough: `make demo` and `make test`. Each sets up what it needs and is quick when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+S3_VENV := .venv-s3
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+setup: $(VENV)/.stamp ## the virtual environment, with .venv/bin/shotlake
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "shotlake needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing (about a minute with a warm cache) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[cpu,dev]"
+	@touch $@
+
+# moto pins another botocore than s3fs, so the S3 server of the tests lives apart; without it those tests skip and say so
+$(S3_VENV)/.stamp: tests/s3-requirements.txt
+	-@$(PYTHON) -m venv $(S3_VENV) && $(S3_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+demo: setup ## paint a small archive, index it, answer eight queries
+	$(BIN)/shotlake demo --seed 7
+
+test: setup $(S3_VENV)/.stamp ## the tests
+	$(BIN)/python -m pytest
+
+test-all: setup $(S3_VENV)/.stamp ## the tests and the slow ones
+	$(BIN)/python -m pytest -m 'not bench'
+
+check: setup ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: setup ## rewrite the code as `make check` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## values against the limit of the same work, as JSON lines
+	$(BIN)/python -m pytest tests/bench -m bench -s -q
+
+clean: ## remove the environments, caches and the demo
+	rm -rf $(VENV) $(S3_VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-lake demo-archive

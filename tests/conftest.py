@@ -1,0 +1,97 @@
+"""Fixtures that cost something are made once a session: an S3 server, a Ray cluster, a painted archive and its lake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Ray's token of a local cluster lives under HOME; two CPUs are what the smallest machine has.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+REPOSITORY = Path(__file__).parents[1]
+S3_KEYS = {
+    "AWS_ACCESS_KEY_ID": "testkey",
+    "AWS_SECRET_ACCESS_KEY": "testsecret",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ALLOW_HTTP": "true",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+}
+
+
+@pytest.fixture(scope="session")
+def media_dir() -> Path:
+    """A folder of real, partly damaged video beside the checkout."""
+    folder = REPOSITORY.parent / "shared" / "media"
+    if not folder.is_dir():
+        pytest.skip("the folder of real media files is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A moto server on loopback, in a process of its own."""
+    server = REPOSITORY / ".venv-s3" / "bin" / "moto_server"
+    if not server.exists():
+        pytest.skip("no .venv-s3/bin/moto_server: `make test` installs it where a package registry is reachable")
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen([server, "-H", "127.0.0.1", "-p", "0"], stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield _wait_for_address(process, log)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    for _ in range(300):
+        for line in log.read_text(errors="replace").splitlines():
+            if "http://127.0.0.1:" in line:
+                address = "http://127.0.0.1:" + line.rsplit(":", 1)[1].strip().split()[0].rstrip("/")
+                urllib.request.urlopen(f"{address}/moto-api/", timeout=10).close()
+                return address
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise RuntimeError(f"moto_server did not start: {log.read_text(errors='replace')[-500:]}")
+
+
+@pytest.fixture(scope="session")
+def s3_environ(s3_endpoint: str) -> Iterator[dict[str, str]]:
+    """The environment that leads every S3 client of this process and of its children to the test server."""
+    patch = pytest.MonkeyPatch()
+    environ = {**S3_KEYS, "AWS_ENDPOINT_URL": s3_endpoint}
+    for name, value in environ.items():
+        patch.setenv(name, value)
+    yield environ
+    patch.undo()
+
+
+@pytest.fixture
+def s3_root(s3_environ: dict[str, str]) -> str:
+    """An empty s3://bucket/prefix."""
+    bucket = f"b-{uuid.uuid4().hex[:12]}"
+    request = urllib.request.Request(f"{s3_environ['AWS_ENDPOINT_URL']}/{bucket}", method="PUT")
+    request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testkey/20260101/us-east-1/s3/aws4_request")
+    urllib.request.urlopen(request, timeout=10).close()
+    return f"s3://{bucket}/prefix"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One Ray cluster of two CPUs for the session."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False, logging_level="error")
+    yield
+    ray.shutdown()
