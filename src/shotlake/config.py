@@ -112,6 +112,7 @@ class ReportConfig(Section):
 
     price_book: str = Field("", description="YAML of prices; the shipped prices.yaml if empty")
     instance: str = Field("local", description="row of the price book for the machines of this run")
+    egress: str = Field("none", description="row of the price book for the way that bytes take; none is free")
 
 
 class LimitsConfig(Section):
