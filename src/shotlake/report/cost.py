@@ -17,9 +17,10 @@ _REQUEST_KINDS: dict[str, RequestKind] = {"list": "list", "write": "put", "index
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What one stage used and its share of the bill; the three sums add up to what it cost."""
+    """What one stage used and its share of the bill, in node-seconds and in dollars."""
 
     usage: Usage
+    busy_node_s: float
     usd_compute: float
     usd_requests: float
     usd_egress: float
@@ -32,16 +33,15 @@ class StageCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run cost. `usd = usd_unused + sum of the stages`; an instance or a stage never costs less than nothing."""
+    """What a run cost: the machines for as long as they were held, and what the store charges."""
 
-    usd: float
-    usd_unused: float
-    video_hours: float
+    stages: dict[str, StageCost]
     billed_node_s: float
+    node_usd_s: float
+    video_hours: float
     instance: str
     currency: str
     price_basis: str
-    stages: dict[str, StageCost]
 
     @property
     def usage(self) -> Usage:
@@ -49,9 +49,24 @@ class Cost:
         return sum((stage.usage for stage in self.stages.values()), Usage())
 
     @property
+    def unused_node_s(self) -> float:
+        """Seconds in which a machine was held and no stage was busy on it."""
+        return max(0.0, self.billed_node_s - sum(stage.busy_node_s for stage in self.stages.values()))
+
+    @property
+    def usd_unused(self) -> float:
+        """What the unused seconds cost."""
+        return self.unused_node_s * self.node_usd_s
+
+    @property
     def usd_busy(self) -> float:
-        """The bill without the time in which the machines did nothing for this run."""
-        return self.usd - self.usd_unused
+        """The sum over the stages: the bill without unused machines."""
+        return sum(stage.usd for stage in self.stages.values())
+
+    @property
+    def usd(self) -> float:
+        """The bill."""
+        return self.usd_busy + self.usd_unused
 
     @property
     def usd_per_video_hour(self) -> float:
@@ -88,16 +103,15 @@ def run_cost(
     costs = {
         name: StageCost(
             usage,
+            node_s[name] * scale,
             node_s[name] * scale * node_usd_s,
             book.request_usd(_REQUEST_KINDS.get(name, "get"), usage.requests),
             book.egress_usd(usage.bytes_read),
         )
         for name, usage in stages.items()
     }
-    unused = max(0.0, billed_node_s * node_usd_s - sum(cost.usd_compute for cost in costs.values()))
-    usd = unused + sum(cost.usd for cost in costs.values())
     basis = f"{price.describe(instance)}; {book.name}"
-    return Cost(usd, unused, video_hours, billed_node_s, instance, book.currency, basis, costs)
+    return Cost(costs, billed_node_s, node_usd_s, video_hours, instance, book.currency, basis)
 
 
 def _busy_node_s(usage: Usage, price: InstancePrice, cores: int) -> float:
