@@ -89,6 +89,7 @@ class IndexConfig(Section):
     exact_below: Count = Field(200_000, description="at or below so many rows the index is exact")
     codec: Literal["pq", "rabitq"] = Field("pq", description="code kept in memory; candidates are re-ranked exactly")
     target_recall: Ratio = Field(0.95, description="recall@10 for text queries; publishing is refused under it")
+    target_recall_segment: Ratio = Field(0.98, description="recall@10 for queries by segment; likewise")
     rows_per_shard: Positive = Field(25_000_000, description="rows a shard at the most")
     train_points_per_list: Positive = Field(64, description="training sample: points a centroid")
     min_queries: Count = Field(500, description="text queries that the recall must be measured with")
@@ -147,6 +148,9 @@ class ServeConfig(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="port to listen on")
     poll_s: Annotated[float, Field(gt=0, le=3600)] = Field(10, description="how often the pointer is looked at")
     max_body_bytes: Positive = Field(1_000_000, description="larger request bodies are refused")
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(30, description="a request is given up after this")
+    concurrency: Positive = Field(8, description="requests that are answered at the same time")
+    max_queued: Count = Field(64, description="requests that wait; more are sent away with 429")
 
 
 class Config(Section):

@@ -1,0 +1,121 @@
+"""What a hit says and a filter asks, beside the vectors: an uncompressed Arrow file a shard, memory-mapped.
+
+All batches but the last have BATCH_ROWS rows, so that a row is found by division and only its page is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shotlake.errors import IndexingError
+
+BATCH_ROWS = 65_536
+
+COLUMNS = pa.schema(
+    [
+        ("segment_id", pa.string()),
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("start_us", pa.int64()),
+        ("end_us", pa.int64()),
+        ("recorded_at", pa.timestamp("us", "UTC")),
+        ("collection", pa.string()),
+        ("codec", pa.string()),
+        ("has_audio", pa.bool_()),
+        ("duration_us", pa.int64()),
+    ]
+)
+RowPredicate = Callable[[pa.RecordBatch], pa.BooleanArray]
+
+IDS_ONLY = pa.schema([COLUMNS.field("segment_id")])  # of all spaces but the first: enough to name their rows
+
+
+def select_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns of COLUMNS with their types; rows of the segments table have two codecs, the picture's goes first.
+
+    Errors: IndexingError naming what is missing.
+    """
+    if "codec" not in batch.schema.names and {"video_codec", "audio_codec"} <= set(batch.schema.names):
+        codec = pc.coalesce(batch.column("video_codec"), batch.column("audio_codec"))
+        batch = batch.append_column("codec", codec)
+    missing = set(COLUMNS.names) - set(batch.schema.names)
+    if missing:
+        raise IndexingError(f"the rows lack the columns {sorted(missing)}; an index needs {COLUMNS.names}")
+    return pa.record_batch([batch.column(field.name).cast(field.type) for field in COLUMNS], schema=COLUMNS)
+
+
+class ColumnWriter:
+    """Writes rows of `schema` to `path` in batches of BATCH_ROWS."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pa.ipc.new_file(str(path), schema)
+        self._pending: list[pa.RecordBatch] = []
+        self._n_pending = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Append the rows of a batch, which may have more columns."""
+        self._pending.append(batch.select(self._schema.names))
+        self._n_pending += len(batch)
+        while self._n_pending >= BATCH_ROWS:
+            self._write(BATCH_ROWS)
+
+    def close(self) -> None:
+        """Write what is left and the footer."""
+        if self._n_pending:
+            self._write(self._n_pending)
+        self._writer.close()
+
+    def _write(self, n_rows: int) -> None:
+        table = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
+        self._writer.write_batch(table.slice(0, n_rows).to_batches()[0])
+        self._pending = table.slice(n_rows).to_batches()
+        self._n_pending -= n_rows
+
+
+class ShardColumns:
+    """The columns of one shard, mapped from `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._batches: dict[int, pa.RecordBatch] = {}
+
+    def take(self, offsets: NDArray[np.int64], names: list[str]) -> pa.Table:
+        """Rows at `offsets` [K] in the shard, in that order."""
+        numbers, inside = np.divmod(offsets, BATCH_ROWS)
+        order = np.argsort(numbers, kind="stable")
+        parts = []
+        for number in np.unique(numbers):
+            chosen = inside[order][numbers[order] == number]
+            parts.append(self._batch(int(number)).select(names).take(pa.array(chosen)))
+        table = pa.Table.from_batches(parts).combine_chunks()
+        return table.take(pa.array(np.argsort(order)))
+
+    def find(self, name: str, values: Iterable[str]) -> NDArray[np.int64]:
+        """Offsets of the rows whose column `name` is one of `values`, ascending."""
+        wanted = pa.array(list(values), COLUMNS.field(name).type)
+        return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))
+
+    def where(self, predicate: RowPredicate) -> NDArray[np.int64]:
+        """Offsets of the rows for which `predicate(batch)` gives true, ascending."""
+        found = [
+            np.flatnonzero(np.asarray(pc.fill_null(predicate(batch), False))) + number * BATCH_ROWS
+            for number, batch in enumerate(self.batches())
+        ]
+        return np.concatenate(found).astype(np.int64)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, in order."""
+        for number in range(self._reader.num_record_batches):
+            yield self._batch(number)
+
+    def _batch(self, number: int) -> pa.RecordBatch:
+        if number not in self._batches:
+            self._batches[number] = self._reader.get_batch(number)
+        return self._batches[number]

@@ -1,0 +1,155 @@
+"""The manifest of a generation: everything that a reader needs to trust and to search it; written last, never changed.
+
+Paths are relative to `<lake>/index/<embed_key>/`, so that a generation can name files of an earlier one. A row number
+is global in its generation and the same in every space: `shards[i].first_row` + offset in the shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shotlake.errors import CorruptGeneration, LakeFormat
+from shotlake.index.sizing import IndexPlan
+from shotlake.records import Fingerprint, Space
+
+FORMAT = 1
+MANIFEST_NAME = "manifest.json"
+INDEX_NAME, ROWS_NAME, COLUMNS_NAME, STATS_NAME = "ivf.faiss", "rows.f16", "columns.arrow", "stats.json"  # of a shard
+
+QueryKind = Literal["text", "segment"]
+
+
+class Part(BaseModel):
+    """A frozen piece of a manifest; keys of a later minor version are left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class File(Part):
+    """A stored file and what its bytes hash to."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class TunedPoint(Part):
+    """One measured setting: lists probed, candidates re-ranked, recall@10 with its lower 95% bound, ms a query."""
+
+    nprobe: int
+    rerank: int
+    recall: float
+    lower_bound: float
+    ms: float
+
+
+class Tuning(Part):
+    """How good one kind of query is in one space: which queries were measured, the curve, and the point chosen."""
+
+    source: str
+    n_queries: int
+    target: float
+    chosen: TunedPoint
+    curve: tuple[TunedPoint, ...]
+
+
+class Shard(Part):
+    """A run of rows, with the same numbers in every space."""
+
+    name: str
+    first_row: int
+    n_rows: int
+    collections: tuple[str, ...]
+    recorded_from: datetime | None
+    recorded_to: datetime | None
+
+
+class SpaceShard(Part):
+    """One space of one shard: the directory of its files, its vectors and how well they fit the codebook."""
+
+    shard: str
+    path: str
+    n_vectors: int
+    imbalance: float
+    quantisation_error: float
+
+
+class SpaceEntry(Part):
+    """One vector space of the generation."""
+
+    epoch: str
+    trained: str
+    n_vectors: int
+    shards: tuple[SpaceShard, ...]
+    tuning: dict[QueryKind, Tuning]
+
+
+class Cost(Part):
+    """What the build took, measured."""
+
+    cpu_s: float
+    wall_s: float
+
+
+class Manifest(Part):
+    """A whole generation. `plan.n_rows` is what the table version holds, `n_rows` what the shards hold."""
+
+    format: int = FORMAT
+    generation: str
+    parent: str | None
+    embed_key: str
+    fingerprint: Fingerprint
+    metric: Literal["inner_product"] = "inner_product"
+    faiss: str
+    table_uri: str
+    table_version: int
+    built_at: datetime
+    plan: IndexPlan
+    min_queries: int
+    shards: tuple[Shard, ...]
+    spaces: dict[Space, SpaceEntry]
+    files: tuple[File, ...]
+    cost: Cost
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all shards."""
+        return sum(shard.n_rows for shard in self.shards)
+
+    @property
+    def path(self) -> str:
+        """Where the manifest stands, relative to the folder of its embed_key."""
+        return f"{self.generation}/{MANIFEST_NAME}"
+
+    def recall_at_10(self, space: Space) -> dict[QueryKind, float]:
+        """The recall that was measured at the chosen points of a space."""
+        return {kind: tuning.chosen.recall for kind, tuning in self.spaces[space].tuning.items()}
+
+    def to_bytes(self) -> bytes:
+        """JSON, as stored; the pointer names the sha256 of these bytes."""
+        return self.model_dump_json(indent=1).encode()
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest of the bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def parse_manifest(data: bytes, expected_sha256: str, uri: str) -> Manifest:
+    """The manifest in `data`. Errors: CorruptGeneration for other bytes than published, LakeFormat for a newer one."""
+    if sha256(data) != expected_sha256:
+        raise CorruptGeneration(f"{uri} is not the file that was published; roll back or build the index again")
+    tree = json.loads(data)
+    if tree.get("format") != FORMAT:
+        raise LakeFormat(
+            f"{uri} has format {tree.get('format')}, this version knows {FORMAT}; update shotlake or build again"
+        )
+    try:
+        return Manifest.model_validate(tree)
+    except ValidationError as error:
+        raise CorruptGeneration(f"{uri} lacks {error.errors()[0]['loc']}; build the index again") from None

@@ -1,0 +1,164 @@
+"""Which generation is current: numbered pointers that are only ever created; the highest number counts.
+
+A generation that misses its recall, lost rows, or was measured with too few queries cannot become current. Readers
+that hold an older one are not disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from shotlake import storage
+from shotlake.errors import AlreadyExists, CorruptGeneration, IndexingError, NoIndex, NotFound, RecallTooLow
+from shotlake.index.manifest import MANIFEST_NAME, Manifest, Part, parse_manifest, sha256
+
+POINTERS = "CURRENT"
+
+
+class Pointer(Part):
+    """One numbered pointer: which generation, and the sha256 of its manifest."""
+
+    number: int
+    generation: str
+    manifest_sha256: str
+    table_version: int
+    published_at: datetime
+
+
+def publish(index_root: str, manifest: Manifest) -> int:
+    """Make a stored generation current and return the pointer's number; the same one again changes nothing.
+
+    Errors: RecallTooLow, IndexingError (counts, an older table version than the current), CorruptGeneration.
+    """
+    _check_gate(manifest)
+    folder = storage.join(index_root, manifest.embed_key)
+    _check_stored(folder, manifest)
+    while True:
+        latest = latest_pointer(index_root, manifest.embed_key)
+        if latest and latest.generation == manifest.generation:
+            return latest.number
+        if latest and latest.table_version > manifest.table_version:
+            raise IndexingError(
+                f"generation {manifest.generation} is of table version {manifest.table_version}, the current one "
+                f"{latest.generation} of {latest.table_version}; use rollback to go back on purpose"
+            )
+        try:
+            return _point(folder, manifest.generation, manifest, latest)
+        except AlreadyExists:
+            continue  # another builder published in between: look again
+
+
+def rollback(index_root: str, embed_key: str, generation: str = "") -> int:
+    """Make an earlier generation current: `generation`, or the one before the current. Returns the pointer's number."""
+    pointers = list_pointers(index_root, embed_key)
+    latest = _latest(pointers, index_root, embed_key)
+    earlier = [p for p in pointers if p.generation != latest.generation and generation in ("", p.generation)]
+    if not earlier:
+        known = sorted({p.generation for p in pointers} - {latest.generation})
+        raise IndexingError(f"no earlier generation {generation or 'than ' + latest.generation}; there are {known}")
+    folder = storage.join(index_root, embed_key)
+    manifest = _read(folder, earlier[-1])
+    _check_stored(folder, manifest)
+    return _point(folder, manifest.generation, manifest, latest)
+
+
+def current(index_root: str, embed_key: str) -> Manifest:
+    """The current generation. Errors: NoIndex, CorruptGeneration, LakeFormat."""
+    pointer = _latest(list_pointers(index_root, embed_key), index_root, embed_key)
+    return _read(storage.join(index_root, embed_key), pointer)
+
+
+def latest_pointer(index_root: str, embed_key: str) -> Pointer | None:
+    """The pointer with the highest number, or none; what a service polls."""
+    numbers = _numbers(index_root, embed_key)
+    return _read_pointer(index_root, embed_key, numbers[-1]) if numbers else None
+
+
+def list_pointers(index_root: str, embed_key: str) -> list[Pointer]:
+    """Every pointer, in the order of publishing; the last is current."""
+    return [_read_pointer(index_root, embed_key, number) for number in _numbers(index_root, embed_key)]
+
+
+def list_generations(index_root: str, embed_key: str) -> list[Manifest]:
+    """Manifests of the generations that have ever been current, oldest first."""
+    pointers = {p.generation: p for p in list_pointers(index_root, embed_key)}
+    return [_read(storage.join(index_root, embed_key), pointer) for pointer in pointers.values()]
+
+
+def list_embed_keys(index_root: str) -> list[str]:
+    """The embed_keys that have a current generation, the last published first."""
+    published = {}
+    for key in {name.split("/")[0] for name in storage.names(index_root) if f"/{POINTERS}/" in name}:
+        pointer = latest_pointer(index_root, key)
+        if pointer:
+            published[key] = pointer.published_at
+    return sorted(published, key=published.__getitem__, reverse=True)
+
+
+def _check_gate(manifest: Manifest) -> None:
+    if manifest.n_rows != manifest.plan.n_rows:
+        raise IndexingError(
+            f"generation {manifest.generation} holds {manifest.n_rows} rows, table version {manifest.table_version} "
+            f"has {manifest.plan.n_rows}; build the index again"
+        )
+    for space, entry in manifest.spaces.items():
+        for kind, tuning in entry.tuning.items():
+            if kind == "text" and tuning.n_queries < manifest.min_queries:
+                raise RecallTooLow(
+                    f"the recall was measured with {tuning.n_queries} text queries from {tuning.source}; "
+                    f"index.min_queries asks for {manifest.min_queries}; name more in index.query_file"
+                )
+            if tuning.chosen.lower_bound < tuning.target:
+                raise RecallTooLow(
+                    f"recall@10 of {kind} queries in {space} is {tuning.chosen.recall:.4f}, lower 95% bound "
+                    f"{tuning.chosen.lower_bound:.4f}, under {tuning.target}; raise index.exact_below above "
+                    f"{manifest.n_rows} rows or use another index.codec"
+                )
+
+
+def _check_stored(folder: str, manifest: Manifest) -> None:
+    for file in manifest.files:
+        uri = storage.join(folder, file.path)
+        if not storage.exists(uri):
+            raise CorruptGeneration(f"{uri} is missing; build the index again")
+
+
+def _point(folder: str, generation: str, manifest: Manifest, latest: Pointer | None) -> int:
+    number = latest.number + 1 if latest else 1
+    pointer = Pointer(
+        number=number,
+        generation=generation,
+        manifest_sha256=sha256(manifest.to_bytes()),
+        table_version=manifest.table_version,
+        published_at=datetime.now(UTC),
+    )
+    storage.create(storage.join(folder, POINTERS, f"{number}.json"), pointer.model_dump_json().encode())
+    return number
+
+
+def _numbers(index_root: str, embed_key: str) -> list[int]:
+    names = storage.names(storage.join(index_root, embed_key, POINTERS))
+    return sorted(int(stem) for stem in (name.removesuffix(".json") for name in names) if stem.isdigit())
+
+
+def _read_pointer(index_root: str, embed_key: str, number: int) -> Pointer:
+    uri = storage.join(index_root, embed_key, POINTERS, f"{number}.json")
+    try:
+        return Pointer.model_validate(json.loads(storage.read_bytes(uri)))
+    except ValueError:
+        raise CorruptGeneration(f"{uri} is not a pointer; delete it or publish again") from None
+
+
+def _latest(pointers: list[Pointer], index_root: str, embed_key: str) -> Pointer:
+    if not pointers:
+        raise NoIndex(f"{index_root} has no published index for the space {embed_key}; run shotlake index build")
+    return pointers[-1]
+
+
+def _read(folder: str, pointer: Pointer) -> Manifest:
+    uri = storage.join(folder, pointer.generation, MANIFEST_NAME)
+    try:
+        return parse_manifest(storage.read_bytes(uri), pointer.manifest_sha256, uri)
+    except NotFound:
+        raise CorruptGeneration(f"{uri} is missing; roll back or build the index again") from None

@@ -1,0 +1,224 @@
+"""Searching the shards of one space: coarse quantisation once, scan of the codes, exact re-ranking from float16 rows.
+
+Scores are inner products of unit vectors. Answers are padded with row -1 and score -inf. Nothing here is changed by a
+search, so that threads may share it; faiss parameters travel with the call.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from shotlake.index.training import padded
+
+BRUTE_FORCE_ROWS = 200_000  # an allowed set up to this size is scored exactly, without the index
+BLOCK_ROWS = 16_384
+
+Scores = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+def map_rows(path: Path, dim: int) -> NDArray[np.float16]:
+    """The rows of a shard [n, dim], mapped without read-ahead: they are touched one at a time."""
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, dtype=np.float16).reshape(-1, dim)
+
+
+def load_index(path: Path) -> faiss.IndexIVF:
+    """An index whose lists stay in the file, at the speed of memory."""
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+
+def load_trained(path: Path) -> faiss.IndexIVF:
+    """The trained, empty index of a space, which owns the quantiser."""
+    return faiss.read_index(str(path))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenMP of this thread alone; a team for one query costs more than it saves."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardVectors:
+    """One shard of a space: codes, exact rows, and its place among the row numbers."""
+
+    index: faiss.IndexIVF
+    rows: NDArray[np.float16]
+    first_row: int
+
+
+class SpaceVectors:
+    """The shards of one space in row order, with the quantiser that they share."""
+
+    def __init__(self, trained: faiss.IndexIVF, shards: Sequence[ShardVectors], hidden: Rows | None = None) -> None:
+        self._trained = trained  # owns the quantiser
+        self.quantiser = trained.quantizer
+        self.shards = tuple(shards)
+        self.nlist = int(trained.nlist)
+        self.dim = int(self.shards[0].rows.shape[1])
+        self.n_rows = self.shards[-1].first_row + len(self.shards[-1].rows)
+        self._first_rows = np.array([shard.first_row for shard in self.shards])
+        self._hidden = hidden if hidden is not None and len(hidden) else None
+        self._visible = self._selections(self._hidden, inverted=True)
+
+    def without(self, hidden: Rows) -> SpaceVectors:
+        """The same shards, in which the rows `hidden` are never found."""
+        return SpaceVectors(self._trained, self.shards, hidden)
+
+    def search(
+        self, queries: Scores, k: int, nprobe: int, rerank: int, allowed: Rows | None = None
+    ) -> tuple[Scores, Rows]:
+        """The `k` best rows [Q, k] with exact scores, of all or of the `allowed` ones (ascending row numbers)."""
+        if allowed is not None:
+            if self._hidden is not None:
+                allowed = np.setdiff1d(allowed, self._hidden, assume_unique=True)
+            if len(allowed) <= BRUTE_FORCE_ROWS:
+                return self._brute_force(queries, k, allowed)
+        reachable = self.n_rows if allowed is None else len(allowed)
+        while True:
+            rows = self.candidates(queries, nprobe, min(max(k, rerank), reachable), allowed)[1]
+            full = bool((rows[:, : min(k, reachable)] >= 0).all())
+            if full or nprobe >= self.nlist:
+                break
+            nprobe = min(nprobe * 4, self.nlist)  # the probed lists hold too few rows: never a short answer
+        return _best(self.scores(queries, rows), rows, k)
+
+    def candidates(self, queries: Scores, nprobe: int, n: int, allowed: Rows | None = None) -> tuple[Scores, Rows]:
+        """The `n` rows with the best approximate scores, best first, both [Q, n]."""
+        probes = min(nprobe, self.nlist)
+        queries = padded(queries, self.quantiser.d)
+        selections = self._visible if allowed is None else self._selections(allowed)
+        if len(queries) > 1:
+            return self._scan(queries, probes, n, selections)
+        with one_thread():
+            return self._scan(queries, probes, n, selections)
+
+    def scores(self, queries: Scores, rows: Rows) -> Scores:
+        """Exact scores [Q, R] of the rows [Q, R]; -inf where the row is -1 or has no vector in this space."""
+        out = np.full(rows.shape, -np.inf, dtype=np.float32)
+        for query, wanted, scores in zip(queries, rows, out):
+            valid = wanted >= 0
+            vectors = self.gather(wanted[valid])
+            scores[valid] = np.where(vectors.any(axis=1), vectors @ query, -np.inf)
+        return out
+
+    def gather(self, rows: Rows) -> Scores:
+        """The stored vectors [K, D] of rows [K]."""
+        if len(self.shards) == 1:
+            return self.shards[0].rows[rows].astype(np.float32)
+        owners = np.searchsorted(self._first_rows, rows, side="right") - 1
+        vectors = np.empty((len(rows), self.dim), dtype=np.float32)
+        for owner in np.unique(owners):
+            shard, mine = self.shards[owner], owners == owner
+            vectors[mine] = shard.rows[rows[mine] - shard.first_row]
+        return vectors
+
+    def _scan(self, queries: Scores, probes: int, n: int, selections: list[_Selection]) -> tuple[Scores, Rows]:
+        coarse, lists = self.quantiser.search(queries, probes)
+        found = [
+            _scan_shard(shard, queries, n, (coarse, lists), selection)
+            for shard, selection in zip(self.shards, selections)
+            if not selection.empty
+        ]
+        if not found:
+            return np.full((len(queries), n), -np.inf, np.float32), np.full((len(queries), n), -1, np.int64)
+        if len(found) == 1:
+            return found[0]
+        return _best(np.concatenate([f[0] for f in found], 1), np.concatenate([f[1] for f in found], 1), n)
+
+    def _selections(self, rows: Rows | None, inverted: bool = False) -> list[_Selection]:
+        if rows is None:
+            return [_Selection() for _ in self.shards]
+        edges = np.searchsorted(rows, [*self._first_rows, self.n_rows])
+        return [
+            _Selection(rows[lower:upper] - shard.first_row, len(shard.rows), inverted)
+            for shard, lower, upper in zip(self.shards, edges[:-1], edges[1:])
+        ]
+
+    def _brute_force(self, queries: Scores, k: int, allowed: Rows) -> tuple[Scores, Rows]:
+        best = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
+        for start in range(0, len(allowed), BLOCK_ROWS):
+            rows = allowed[start : start + BLOCK_ROWS]
+            vectors = self.gather(rows)
+            scores = queries @ vectors.T
+            scores[:, ~vectors.any(axis=1)] = -np.inf
+            block = np.broadcast_to(rows, scores.shape)
+            best = _best(np.concatenate([best[0], scores], 1), np.concatenate([best[1], block], 1), k)
+        return best
+
+
+class _Selection:
+    """Which rows of a shard may be found; keeps the bitmap alive that faiss only points to."""
+
+    def __init__(self, offsets: Rows | None = None, n_rows: int = 0, inverted: bool = False) -> None:
+        self.selector: faiss.IDSelector | None = None
+        self.empty = False
+        if offsets is None or (inverted and not len(offsets)):
+            return
+        bits = np.zeros(n_rows, dtype=np.bool_)
+        bits[offsets] = True
+        if inverted:
+            bits = ~bits
+        self.empty = not bits.any()
+        self._bitmap = np.packbits(bits, bitorder="little")
+        self.selector = faiss.IDSelectorBitmap(self._bitmap)
+
+
+def _scan_shard(
+    shard: ShardVectors, queries: Scores, n: int, probes: tuple[Scores, Rows], selection: _Selection
+) -> tuple[Scores, Rows]:
+    coarse, lists = probes
+    kind = faiss.IVFRaBitQSearchParameters if isinstance(shard.index, faiss.IndexIVFRaBitQ) else _IVF_PARAMETERS
+    parameters = kind(nprobe=lists.shape[1], sel=selection.selector)
+    scores = np.empty((len(queries), n), dtype=np.float32)
+    rows = np.empty((len(queries), n), dtype=np.int64)
+    pointer = faiss.swig_ptr
+    shard.index.search_preassigned_c(
+        len(queries),
+        pointer(queries),
+        n,
+        pointer(lists),
+        pointer(coarse),
+        pointer(scores),
+        pointer(rows),
+        False,
+        parameters,
+    )
+    missing = rows < 0
+    rows += shard.first_row
+    rows[missing], scores[missing] = -1, -np.inf
+    return scores, rows
+
+
+_IVF_PARAMETERS = faiss.SearchParametersIVF
+
+
+def _best(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:
+    """The k best of each line, best first, equal scores by row number; padded if there are fewer."""
+    if scores.shape[1] > 4 * k:
+        kept = np.argpartition(-scores, k, axis=1)[:, : 2 * k]
+        scores, rows = np.take_along_axis(scores, kept, 1), np.take_along_axis(rows, kept, 1)
+    order = np.lexsort((rows, -scores), axis=1)[:, :k]
+    scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+    rows = np.where(np.isfinite(scores), rows, -1)
+    short = k - scores.shape[1]
+    if short > 0:
+        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
+        rows = np.pad(rows, ((0, 0), (0, short)), constant_values=-1)
+    return scores, rows

@@ -1,0 +1,129 @@
+"""A loaded generation: verified files, vectors to scan, columns to answer from. Pure Python, safe to share by threads.
+
+Row numbers are those of the manifest, the same in every space. A Searcher never changes; a newer generation is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from shotlake import storage
+from shotlake.errors import QueryError
+from shotlake.index.columns import RowPredicate, ShardColumns
+from shotlake.index.files import default_cache_dir, fetch
+from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, QueryKind, TunedPoint
+from shotlake.index.scan import Rows, Scores, ShardVectors, SpaceVectors, load_index, load_trained, map_rows
+from shotlake.index.tuning import cheapest
+from shotlake.index.wheel import check_one_faiss
+from shotlake.records import Space
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """What answers vector queries from one generation."""
+
+    manifest: Manifest
+    spaces: dict[Space, SpaceVectors]
+    shard_columns: tuple[ShardColumns, ...]
+
+    @classmethod
+    def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None) -> Searcher:
+        """Fetch, verify and map every file of the generation. Errors: CorruptGeneration, PreflightError."""
+        check_one_faiss()
+        folder = storage.join(index_root, manifest.embed_key)
+        files = fetch(folder, manifest.files, cache_dir or default_cache_dir())
+        first_rows = [shard.first_row for shard in manifest.shards]
+        spaces = {
+            space: SpaceVectors(
+                load_trained(files[entry.trained]),
+                [
+                    ShardVectors(
+                        load_index(files[f"{part.path}/{INDEX_NAME}"]),
+                        map_rows(files[f"{part.path}/{ROWS_NAME}"], manifest.plan.dim),
+                        first_row,
+                    )
+                    for part, first_row in zip(entry.shards, first_rows)
+                ],
+            )
+            for space, entry in manifest.spaces.items()
+        }
+        described = next(iter(manifest.spaces.values())).shards
+        columns = tuple(ShardColumns(files[f"{part.path}/{COLUMNS_NAME}"]) for part in described)
+        return cls(manifest, spaces, columns)
+
+    def without(self, hidden: Rows) -> Searcher:
+        """The same generation, in which the rows `hidden` (ascending) are never found."""
+        return replace(self, spaces={space: vectors.without(hidden) for space, vectors in self.spaces.items()})
+
+    def search_vectors(
+        self,
+        queries: Scores,
+        space: Space,
+        k: int,
+        kind: QueryKind = "text",
+        recall: float | None = None,
+        allowed: Rows | None = None,
+    ) -> tuple[Scores, Rows]:
+        """The `k` best rows for unit vectors [Q, D]: exact scores and row numbers [Q, k], padded with -inf and -1.
+
+        `recall`: another lower bound than the target, from the measured curve. `allowed`: ascending row numbers to
+        choose from. Errors: QueryError for a space that the generation has not.
+        """
+        point = self.point(space, kind, recall)
+        return self._vectors(space).search(queries, k, point.nprobe, point.rerank, allowed)
+
+    def point(self, space: Space, kind: QueryKind, recall: float | None = None) -> TunedPoint:
+        """The measured (nprobe, R) that answers a kind of query."""
+        self._vectors(space)
+        tuning = self.manifest.spaces[space].tuning[kind]
+        if recall is None:
+            return tuning.chosen
+        return cheapest(tuning.curve, recall, self.manifest.n_rows / self.manifest.plan.nlist)
+
+    def score_rows(self, query: NDArray[np.float32], space: Space, rows: Rows) -> list[float | None]:
+        """Exact scores of `rows` [K] for one vector [D]; None where a segment has no vector in the space."""
+        if space not in self.spaces or not len(rows):
+            return [None] * len(rows)
+        scores = self.spaces[space].scores(query[None, :], rows[None, :])[0]
+        return [float(score) if np.isfinite(score) else None for score in scores]
+
+    def vectors(self, space: Space, rows: Rows) -> Scores:
+        """The stored vectors [K, D] of `rows`; zeros where a segment has none."""
+        return self._vectors(space).gather(rows)
+
+    def columns(self, rows: Rows, names: list[str]) -> pa.Table:
+        """Columns of the `rows` [K], in their order."""
+        starts = np.array([shard.first_row for shard in self.manifest.shards])
+        owners = np.searchsorted(starts, rows, side="right") - 1
+        order = np.argsort(owners, kind="stable")
+        tables = [
+            self.shard_columns[owner].take(rows[owners == owner] - starts[owner], names) for owner in np.unique(owners)
+        ]
+        if not tables:
+            return self.shard_columns[0].take(rows, names)
+        return pa.concat_tables(tables).combine_chunks().take(pa.array(np.argsort(order)))
+
+    def find(self, name: str, values: Iterable[str]) -> Rows:
+        """Ascending numbers of the rows whose column `name` is one of `values`."""
+        wanted = list(values)
+        return self._everywhere(lambda columns: columns.find(name, wanted))
+
+    def where(self, predicate: RowPredicate) -> Rows:
+        """Ascending numbers of the rows for which `predicate(batch of columns)` is true."""
+        return self._everywhere(lambda columns: columns.where(predicate))
+
+    def _everywhere(self, look: Callable[[ShardColumns], Rows]) -> Rows:
+        found = [look(columns) + shard.first_row for columns, shard in zip(self.shard_columns, self.manifest.shards)]
+        return np.concatenate(found)
+
+    def _vectors(self, space: Space) -> SpaceVectors:
+        if space not in self.spaces:
+            known = ", ".join(self.spaces)
+            raise QueryError(f"the index has no space {space!r}; it has {known} (index.spaces)")
+        return self.spaces[space]

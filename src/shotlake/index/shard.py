@@ -1,0 +1,140 @@
+"""Filling one shard: codes with the shared quantiser, float16 rows, columns and statistics, in one pass over its rows.
+
+A row has the same offset in every space; where a space has no vector the row file holds zeros and the index nothing.
+Memory is the codes of the shard and one batch.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from shotlake.index.columns import COLUMNS, IDS_ONLY, ColumnWriter, select_columns
+from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, STATS_NAME, Shard, SpaceShard
+from shotlake.index.rows import vectors_of
+from shotlake.index.training import padded
+from shotlake.index.truth import Truth
+from shotlake.records import Space
+
+ERROR_SAMPLE = 16  # rows of each batch whose reconstruction is measured
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlace:
+    """Which shard is written where: `folder` is the generation's, on this machine."""
+
+    folder: Path
+    name: str
+    first_row: int
+
+    def directory(self, space: Space) -> Path:
+        """<folder>/<space>/shards/<name>."""
+        return self.folder / space / "shards" / self.name
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of the rows so far."""
+
+    n_rows: int = 0
+    collections: set[str] = field(default_factory=set)
+    recorded: list[datetime] = field(default_factory=list)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.n_rows += len(batch)
+        self.collections |= {name for name in batch.column("collection").unique().to_pylist() if name is not None}
+        times = batch.column("recorded_at").drop_null()
+        if len(times):
+            earliest_latest = pa.compute.min_max(times).as_py()
+            times = [*self.recorded, earliest_latest["min"], earliest_latest["max"]]
+            self.recorded = [min(times), max(times)]
+
+
+class _SpaceFiles:
+    """The files of one space while they are written."""
+
+    def __init__(self, directory: Path, index: faiss.IndexIVF, dim: int, schema: pa.Schema) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory, self.index, self.dim = directory, index, dim
+        self._rows = (directory / ROWS_NAME).open("wb")
+        self._columns = ColumnWriter(directory / COLUMNS_NAME, schema)
+        self._errors: list[NDArray[np.float32]] = []
+
+    def add(self, columns: pa.RecordBatch, rows: NDArray[np.float16], present: NDArray[np.bool_], offset: int) -> None:
+        """Append B rows; the vectors of the `present` ones are assigned once and encoded."""
+        rows.tofile(self._rows)
+        self._columns.add(columns)
+        ids = np.flatnonzero(present) + offset
+        if not len(ids):
+            return
+        vectors = padded(rows[present], self.index.d)
+        lists = self.index.quantizer.assign(vectors, 1).ravel()
+        pointer = faiss.swig_ptr
+        self.index.add_core(len(ids), pointer(vectors), pointer(ids), pointer(lists))
+        sample = vectors[:ERROR_SAMPLE]
+        decoded = self.index.sa_decode(self.index.sa_encode(sample))
+        self._errors.append(((sample - decoded) ** 2).sum(axis=1))
+
+    def close(self, shard: Shard, cpu_s: float) -> SpaceShard:
+        self._rows.close()
+        self._columns.close()
+        faiss.write_index(self.index, str(self.directory / INDEX_NAME))
+        entry = SpaceShard(
+            shard=shard.name,
+            path="",
+            n_vectors=self.index.ntotal,
+            imbalance=float(self.index.invlists.imbalance_factor()) if self.index.ntotal else 1.0,
+            quantisation_error=float(np.concatenate(self._errors).mean()) if self._errors else 0.0,
+        )
+        stats = {**shard.model_dump(mode="json"), **entry.model_dump(exclude={"shard", "path"}), "cpu_s": cpu_s}
+        (self.directory / STATS_NAME).write_text(json.dumps(stats, indent=1))
+        return entry
+
+
+def build_shard(
+    place: ShardPlace,
+    trained: Mapping[Space, Path],
+    dim: int,
+    batches: Iterable[pa.RecordBatch],
+    truths: Mapping[Space, list[Truth]],
+) -> tuple[Shard, dict[Space, SpaceShard]]:
+    """Write a shard from its rows and show them to the `truths`; the paths of the entries are still empty.
+
+    Errors: IndexingError for vectors of another length or missing columns.
+    """
+    started = time.process_time()
+    spaces = list(trained)
+    files = {
+        space: _SpaceFiles(
+            place.directory(space), faiss.read_index(str(path)), dim, COLUMNS if space == spaces[0] else IDS_ONLY
+        )
+        for space, path in trained.items()
+    }
+    seen = _Seen()
+    for batch in batches:
+        columns = select_columns(batch)
+        for space, out in files.items():
+            rows, present = vectors_of(batch, space, dim)
+            out.add(columns, rows, present, seen.n_rows)
+            for truth in truths.get(space, ()):
+                truth.add(place.first_row + seen.n_rows, columns.column("segment_id"), rows.astype(np.float32))
+        seen.add(columns)
+    shard = Shard(
+        name=place.name,
+        first_row=place.first_row,
+        n_rows=seen.n_rows,
+        collections=tuple(sorted(seen.collections)),
+        recorded_from=seen.recorded[0] if seen.recorded else None,
+        recorded_to=seen.recorded[1] if seen.recorded else None,
+    )
+    cpu_s = round(time.process_time() - started, 3)
+    return shard, {space: out.close(shard, cpu_s) for space, out in files.items()}

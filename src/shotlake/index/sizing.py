@@ -1,0 +1,74 @@
+"""How large an index of so many rows is: pure arithmetic, no faiss. One codec, one nlist and one cut for all spaces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from shotlake.config import IndexConfig
+from shotlake.errors import IndexingError
+
+Codec = Literal["exact", "pq", "rabitq"]
+
+PQ_CENTROIDS = 256  # of each sub-quantiser: 8 bits
+MIN_POINTS_PER_LIST = 39  # below it faiss itself warns that k-means is starved
+HNSW_FROM_LISTS = 32_768  # a flat search of more centroids costs more than the scan
+ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """What is built for `n_rows` rows of `dim` values; bytes are of one space."""
+
+    n_rows: int
+    dim: int
+    index_dim: int
+    codec: Codec
+    nlist: int
+    train_rows: int
+    n_shards: int
+    code_bytes: int
+
+    @property
+    def ram_bytes(self) -> int:
+        """Codes, ids and centroids that a searcher keeps hot."""
+        return self.n_rows * (self.code_bytes + ID_BYTES) + self.nlist * self.index_dim * 4
+
+    @property
+    def disk_bytes(self) -> int:
+        """The index and the float16 rows; columns come on top, once."""
+        return self.ram_bytes + self.n_rows * self.dim * 2
+
+
+def plan_index(n_rows: int, dim: int, config: IndexConfig) -> IndexPlan:
+    """Sizes for a table version. Errors: IndexingError if there are no rows, or too few to train a codebook."""
+    if n_rows < 1:
+        raise IndexingError("the table version has no live rows; run shotlake backfill first")
+    index_dim = -(-dim // 8) * 8  # zeros behind the last value change no inner product
+    exact = n_rows <= config.exact_below
+    codec: Codec = "exact" if exact else config.codec
+    if codec == "pq" and n_rows < PQ_CENTROIDS:
+        raise IndexingError(
+            f"a product quantiser needs {PQ_CENTROIDS} rows to train, the table has {n_rows}; "
+            f"set index.exact_below to {n_rows} or more"
+        )
+    nlist = 1 if exact else list_count(n_rows)
+    enough = max(nlist * config.train_points_per_list, PQ_CENTROIDS * MIN_POINTS_PER_LIST)
+    return IndexPlan(
+        n_rows=n_rows,
+        dim=dim,
+        index_dim=index_dim,
+        codec=codec,
+        nlist=nlist,
+        train_rows=1 if exact else min(n_rows, enough),
+        n_shards=-(-n_rows // config.rows_per_shard),
+        code_bytes={"exact": index_dim * 2, "pq": index_dim // 8, "rabitq": index_dim // 8 + 8}[codec],
+    )
+
+
+def list_count(n_rows: int) -> int:
+    """nlist: 4096 at a million rows and four times as many a decade, a power of two, with enough rows a list."""
+    wanted = 4096 * 4 ** math.log10(n_rows / 1e6)
+    affordable = max(1, n_rows // MIN_POINTS_PER_LIST)
+    return 2 ** max(0, min(round(math.log2(wanted)), math.floor(math.log2(affordable))))

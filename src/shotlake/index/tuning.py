@@ -1,0 +1,65 @@
+"""Choosing (nprobe, R) for one kind of query in one space: the cheapest measured point whose lower bound is enough."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from shotlake.index.manifest import TunedPoint, Tuning
+from shotlake.index.scan import SpaceVectors
+from shotlake.index.truth import K, Truth, lower_bound
+
+RERANKS = (25, 50, 100, 200, 400, 800)
+ENOUGH = 0.999  # the curve ends where the lower bound passes this
+ROW_COST_IN_CODES = 8  # re-ranking one row costs about as much as scanning so many codes
+
+
+def tune(space: SpaceVectors, truth: Truth, source: str, target: float, exact: bool = False) -> Tuning:
+    """Measure the curve against the collected truth; without a good enough point, the best one is chosen."""
+    reranks = (K + 1,) if exact else RERANKS
+    curve: list[TunedPoint] = []
+    nprobe = 1
+    while True:
+        curve += _measure(space, truth, nprobe, reranks)
+        if nprobe >= space.nlist or curve[-1].lower_bound >= max(ENOUGH, target):
+            break
+        nprobe = min(nprobe * 2, space.nlist)
+    return Tuning(
+        source=source,
+        n_queries=len(truth.queries),
+        target=target,
+        chosen=cheapest(curve, target, space.n_rows / space.nlist),
+        curve=tuple(curve),
+    )
+
+
+def cheapest(curve: list[TunedPoint] | tuple[TunedPoint, ...], target: float, rows_per_list: float) -> TunedPoint:
+    """The point that reads least among those whose lower bound reaches `target`; else the one with the best bound."""
+    enough = [point for point in curve if point.lower_bound >= target]
+    if not enough:
+        return max(curve, key=lambda point: point.lower_bound)
+    return min(enough, key=lambda point: point.nprobe * rows_per_list + point.rerank * ROW_COST_IN_CODES)
+
+
+def _measure(space: SpaceVectors, truth: Truth, nprobe: int, reranks: tuple[int, ...]) -> list[TunedPoint]:
+    widest = min(max(reranks), space.n_rows)
+    started = time.perf_counter()
+    rows = space.candidates(truth.queries, nprobe, widest)[1]
+    scanned = time.perf_counter()
+    recalls = truth.recall(space.scores(truth.queries, rows), rows)
+    scan_s, rerank_s = scanned - started, time.perf_counter() - scanned
+    points = []
+    for rerank in sorted({min(rerank, widest) for rerank in reranks}):
+        at = recalls[:, rerank - 1]
+        ms = (scan_s + rerank_s * rerank / widest) * 1000 / len(truth.queries)
+        points.append(
+            TunedPoint(
+                nprobe=nprobe,
+                rerank=rerank,
+                recall=round(float(np.mean(at)), 5),
+                lower_bound=round(lower_bound(at), 5),
+                ms=round(ms, 4),
+            )
+        )
+    return points
