@@ -146,7 +146,7 @@ def write_bytes(uri: str, data: bytes) -> None:
         obstore.put(_bucket(bucket), key, data)
 
 
-def create(uri: str, data: bytes) -> None:
+def create(uri: str, data: bytes | memoryview) -> None:
     """Put the object only if nothing has its name. Errors: AlreadyExists."""
     if not is_remote(uri):
         _write_local(Path(uri), data, replace=False)
@@ -239,8 +239,14 @@ class ObjectReader(io.RawIOBase):
     `error` keeps the StoreError that a caller in C may have swallowed.
     """
 
-    def __init__(self, fetch: Callable[[int, int], bytes], size_bytes: int, block_bytes: int = BLOCK_BYTES) -> None:
-        self._fetch, self._size, self._block_bytes = fetch, size_bytes, block_bytes
+    def __init__(
+        self,
+        fetch: Callable[[int, int], bytes],
+        size_bytes: int,
+        block_bytes: int = BLOCK_BYTES,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self._fetch, self._size, self._block_bytes, self._on_close = fetch, size_bytes, block_bytes, on_close
         self._last = max(0, size_bytes - 1) // block_bytes
         self._pinned: dict[int, bytes] = {}
         self._recent: OrderedDict[int, bytes] = OrderedDict()
@@ -254,6 +260,12 @@ class ObjectReader(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        """Let go of what it reads from; happens by itself with the last reference."""
+        if not self.closed and self._on_close:
+            self._on_close()
+        super().close()
 
     def tell(self) -> int:
         return self._position
@@ -318,14 +330,18 @@ def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int = BLOCK_B
 
         return ObjectReader(fetch, size_bytes, block_bytes)
     try:
-        file = open(uri, "rb")  # noqa: SIM115 - closed with the reader's last reference
+        file = open(uri, "rb")  # noqa: SIM115 - closed with the reader
     except FileNotFoundError:
         raise NotFound(f"{uri!r} is not there any more") from None
     except PermissionError:
         raise StoreError(f"{uri!r} may not be read; check its permissions") from None
     if etag and _local_etag(os.fstat(file.fileno())) != etag:
+        file.close()
         raise SourceChanged(f"{uri!r} was replaced after it was listed; run again")
-    return ObjectReader(lambda start, end: os.pread(file.fileno(), end - start, start), size_bytes, block_bytes)
+    descriptor = file.fileno()
+    return ObjectReader(
+        lambda start, end: os.pread(descriptor, end - start, start), size_bytes, block_bytes, file.close
+    )
 
 
 def _list_local(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
@@ -348,7 +364,7 @@ def _local_info(path: Path, key: str) -> ObjectInfo:
     return ObjectInfo(str(path), key, status.st_size, _local_etag(status), modified_at)
 
 
-def _write_local(path: Path, data: bytes, replace: bool) -> None:
+def _write_local(path: Path, data: bytes | memoryview, replace: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     part.write_bytes(data)

@@ -1,0 +1,254 @@
+"""The lake as Delta tables: create, read at a version, append once, add finished data files once.
+
+Every commit is made against the snapshot that was looked at and fails if another one came between; then the snapshot
+is read again. So an application transaction is never applied twice, and a run that lost its lease cannot commit: the
+lease's epoch is part of the log that decides the race.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from shotlake import storage
+from shotlake.errors import AccessDenied, CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing, StoreError
+from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES
+
+log = logging.getLogger(__name__)
+
+FORMAT_PROPERTY = "shotlake.lake_format"
+COMMIT_TRIES = 50
+
+App = tuple[str, int]  # an application transaction: (app_id, sequence number, rising)
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """A handle on the tables under `root`; it holds no snapshot, so every call sees the newest commit."""
+
+    root: str
+
+    @classmethod
+    def create_or_open(cls, root: str) -> Lake:
+        """The lake at `root`, with its missing tables made.
+
+        Errors: UnsafeStore (no create-only put), AccessDenied, LakeFormat (another format, or a foreign table).
+        """
+        lake = cls(storage.normalise(root))
+        present = [name for name in TABLES if lake._is_table(name)]
+        if len(present) < len(TABLES):
+            storage.check_create_only(lake.root)
+        for name, schema in TABLES.items():
+            if name not in present:
+                lake._create(name, schema)
+        lake._check_format()
+        return lake
+
+    @classmethod
+    def open(cls, root: str) -> Lake:
+        """The lake at `root`. Errors: SourceMissing where there is none, LakeFormat."""
+        lake = cls(storage.normalise(root))
+        if not lake._is_table("segments"):
+            raise SourceMissing(f"there is no lake at {root!r}; run `shotlake backfill` first, or correct `lake`")
+        lake._check_format()
+        return lake
+
+    def uri(self, table: str) -> str:
+        """Where a table lies."""
+        return storage.join(self.root, "tables", table)
+
+    def version(self, table: str) -> int:
+        """The newest version of a table."""
+        return int(self._table(table).version())
+
+    def dataset(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
+        """A table as a pyarrow dataset: what DuckDB and others scan with column and file pruning."""
+        with _delta_errors(self.uri(table)):
+            return self._table(table, version).to_pyarrow_dataset()
+
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        filter: pc.Expression | None = None,
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows of a table in memory, at `version` or the newest."""
+        with _delta_errors(self.uri(table)):
+            return self.dataset(table, version).to_table(columns=_names(columns), filter=filter)
+
+    def batches(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        filter: pc.Expression | None = None,
+        version: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of a table as a stream of non-empty batches, at `version` or the newest."""
+        with _delta_errors(self.uri(table)):
+            scan = self.dataset(table, version).to_batches(columns=_names(columns), filter=filter, fragment_readahead=2)
+            yield from (batch for batch in scan if batch.num_rows)
+
+    def transaction_version(self, table: str, app_id: str) -> int:
+        """The last sequence number that `app_id` has committed to a table; -1 if none."""
+        return _sequence(self._table(table), app_id)
+
+    def append(self, table: str, rows: pa.Table, app: App | None = None) -> int:
+        """Append rows and give a version that holds them. With `app`, at most once however often it is called.
+
+        Errors: CommitError if the columns are not those of the table.
+        """
+        schema = TABLES[table]
+        if not rows.schema.equals(schema):
+            raise CommitError(f"rows for {table} do not have its columns: {_difference(rows.schema, schema)}")
+
+        def write(snapshot: DeltaTable) -> bool:
+            if app is not None and _sequence(snapshot, app[0]) >= app[1]:
+                return False
+            write_deltalake(snapshot, rows, mode="append", commit_properties=_properties([app] if app else []))
+            return True
+
+        return self._commit(table, write)
+
+    def add_files(
+        self, actions: Sequence[AddAction], app: App, fence: App, metadata: Mapping[str, str] | None = None
+    ) -> int:
+        """Add finished data files to `segments` in one commit and give its version; at most once for each `app`.
+
+        `fence` is (lease, epoch). Errors: LeaseLost if a later epoch has reached the log.
+        """
+
+        def add(snapshot: DeltaTable) -> bool:
+            _refuse_older(snapshot, fence)
+            if _sequence(snapshot, app[0]) >= app[1]:
+                return False
+            _add(snapshot, list(actions), _properties([app, fence], metadata))
+            return True
+
+        return self._commit("segments", add)
+
+    def fence(self, fence: App) -> int:
+        """Write the lease's epoch into the log of `segments`: no earlier epoch can commit from then on.
+
+        Errors: LeaseLost if a later epoch is there already.
+        """
+
+        def add(snapshot: DeltaTable) -> bool:
+            _refuse_older(snapshot, fence)
+            if _sequence(snapshot, fence[0]) >= fence[1]:
+                return False
+            _add(snapshot, [], _properties([fence]))
+            return True
+
+        return self._commit("segments", add)
+
+    def _commit(self, table: str, write: Callable[[DeltaTable], bool]) -> int:
+        """Run `write` on a fresh snapshot until no other commit came between; give the version that it made.
+
+        `write` says whether it committed; if there was nothing to do, the version is the snapshot's.
+        """
+        for attempt in range(COMMIT_TRIES):
+            try:
+                with _delta_errors(self.uri(table)):
+                    snapshot = self._table(table)
+                    version = int(snapshot.version())
+                    return version + 1 if write(snapshot) else version
+            except CommitFailedError as error:
+                log.debug("table=%s attempt=%d conflict=%s", table, attempt, error)
+                time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))
+        raise CommitError(f"{self.uri(table)!r} was changed by others {COMMIT_TRIES} times in a row; run again")
+
+    def _table(self, table: str, version: int | None = None) -> DeltaTable:
+        uri = self.uri(table)
+        with _delta_errors(uri):
+            return DeltaTable(uri, version=version, storage_options=storage.delta_options(uri))
+
+    def _is_table(self, table: str) -> bool:
+        uri = self.uri(table)
+        with _delta_errors(uri):
+            return DeltaTable.is_deltatable(uri, storage_options=storage.delta_options(uri))
+
+    def _create(self, table: str, schema: pa.Schema) -> None:
+        uri = self.uri(table)
+        with _delta_errors(uri):
+            DeltaTable.create(
+                uri,
+                schema,
+                mode="ignore",
+                partition_by=PARTITIONS.get(table, []),
+                configuration={"delta.enableDeletionVectors": "false", FORMAT_PROPERTY: str(LAKE_FORMAT)},
+                storage_options=storage.delta_options(uri),
+                raise_if_key_not_exists=False,
+            )
+
+    def _check_format(self) -> None:
+        found = self._table("segments").metadata().configuration.get(FORMAT_PROPERTY)
+        if found is None:
+            raise LakeFormat(
+                f"{self.uri('segments')!r} is a Delta table that shotlake did not make; choose another lake"
+            )
+        if found != str(LAKE_FORMAT):
+            advice = "upgrade shotlake" if found.isdigit() and int(found) > LAKE_FORMAT else "run `shotlake migrate`"
+            raise LakeFormat(f"the lake at {self.root!r} has format {found}, this is format {LAKE_FORMAT}; {advice}")
+
+
+def _add(snapshot: DeltaTable, actions: list[AddAction], properties: CommitProperties) -> None:
+    partitions = PARTITIONS["segments"]
+    snapshot.create_write_transaction(actions, "append", TABLES["segments"], partitions, commit_properties=properties)
+
+
+def _properties(apps: Sequence[App], metadata: Mapping[str, str] | None = None) -> CommitProperties:
+    # No retries inside delta-rs: it would commit blindly after a conflict, without a look at the transactions.
+    transactions = [Transaction(app_id, sequence) for app_id, sequence in apps]
+    return CommitProperties(custom_metadata=dict(metadata or {}), max_commit_retries=0, app_transactions=transactions)
+
+
+def _sequence(snapshot: DeltaTable, app_id: str) -> int:
+    found = snapshot.transaction_version(app_id)
+    return -1 if found is None else int(found)
+
+
+def _refuse_older(snapshot: DeltaTable, fence: App) -> None:
+    lease, epoch = fence
+    newest = _sequence(snapshot, lease)
+    if newest > epoch:
+        raise LeaseLost(f"the lease {lease} was taken over (epoch {newest}, ours is {epoch}); this run stops")
+
+
+def _names(columns: Sequence[str] | None) -> list[str] | None:
+    return None if columns is None else list(columns)
+
+
+def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
+    missing = [name for name in wanted.names if name not in found.names]
+    extra = [name for name in found.names if name not in wanted.names]
+    wrong = [f"{f.name} is {found.field(f.name).type}, not {f.type}" for f in wanted if f.name in found.names
+             and found.field(f.name).type != f.type]  # fmt: skip
+    parts = [f"missing {missing}" if missing else "", f"unknown {extra}" if extra else "", *wrong]
+    return "; ".join(part for part in parts if part) or "their order differs"
+
+
+@contextmanager
+def _delta_errors(uri: str) -> Iterator[None]:
+    """Wrap what delta-rs raises, once, at this border; a conflict passes, `_commit` answers it."""
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except TableNotFoundError:
+        raise NotFound(f"there is no table at {uri!r}") from None
+    except DeltaError as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StoreError(f"the table {uri!r} could not be read or written: {first}") from error
+    except PermissionError as error:
+        raise AccessDenied(f"the table {uri!r} may not be written ({error.strerror}); check its permissions") from None

@@ -1,0 +1,156 @@
+"""What the rest of the house reads from the lake: live segments, vectors, finished units, known videos, the balance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shotlake.errors import Unbalanced
+from shotlake.records import Space
+from shotlake.table.lake import Lake
+
+UNIT_COLUMNS = (
+    "unit_id",
+    "video_id",
+    "first_cell",
+    "n_cells",
+    "status",
+    "planned",
+    "written",
+    "lost_ranges",
+    "code",
+    "retryable",
+    "attempts",
+)
+
+
+def retired_videos(lake: Lake, embed_key: str, version: int | None = None) -> pa.Array:
+    """Ids [R] of the videos whose rows in this space no reader may show."""
+    concerned = pc.field("embed_key").is_null() | (pc.field("embed_key") == embed_key)
+    return pc.unique(lake.read("retired", ["video_id"], concerned, version)["video_id"].combine_chunks())
+
+
+def live_segments(
+    lake: Lake,
+    embed_key: str,
+    columns: Sequence[str] | None = None,
+    filter: pc.Expression | None = None,
+    version: int | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Rows of one space without the retired ones, as a stream of batches; `version` is that of `segments`."""
+    alive = pc.field("embed_key") == embed_key
+    retired = retired_videos(lake, embed_key)
+    if len(retired):
+        alive &= ~pc.field("video_id").isin(retired)
+    return lake.batches("segments", columns, alive if filter is None else alive & filter, version)
+
+
+def read_vectors(
+    lake_root: str,
+    embed_key: str,
+    space: Space = "fused",
+    columns: Sequence[str] = ("segment_id",),
+    version: int | None = None,
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float32]]]:
+    """Pairs of `columns` [B rows] and their unit vectors [B, D], live rows only; rows without a vector are left out.
+
+    Errors: SourceMissing (no lake), Unbalanced (lists of different length in one batch).
+    """
+    wanted = [*dict.fromkeys([*columns, space])]
+    for batch in live_segments(Lake.open(lake_root), embed_key, wanted, pc.field(space).is_valid(), version):
+        yield batch.select(list(columns)), matrix(batch.column(space))
+
+
+def matrix(lists: pa.ListArray) -> NDArray[np.float32]:
+    """[B] lists of D floats as [B, D], without a copy. Errors: Unbalanced."""
+    values = lists.flatten().to_numpy(zero_copy_only=True)
+    if len(lists) == 0 or len(values) % len(lists):
+        raise Unbalanced(f"{len(values)} values in {len(lists)} vectors; a space has vectors of one length")
+    return values.reshape(len(lists), -1)
+
+
+def finished_units(lake: Lake, embed_key: str) -> pa.Table:
+    """The units of a space that were ever worked on, UNIT_COLUMNS, one row each: its success, or its last failure."""
+    units = lake.read("units", UNIT_COLUMNS, pc.field("embed_key") == embed_key)
+    failed = pc.equal(units["status"], "failed")
+    done, lost = units.filter(pc.invert(failed)), units.filter(failed)
+    lost = lost.filter(pc.invert(pc.is_in(lost["unit_id"], done["unit_id"].combine_chunks())))
+    return pa.concat_tables([done, newest(lost, "unit_id", "attempts")])
+
+
+def latest_videos(lake: Lake, root: str) -> pa.Table:
+    """The newest row of `videos` for each uri that was listed under `root`."""
+    return newest(lake.read("videos", filter=pc.field("root") == root), "uri", "at")
+
+
+def newest(rows: pa.Table, key: str, order: str) -> pa.Table:
+    """Of the rows with the same `key` the one with the greatest `order`."""
+    rows = rows.sort_by([(key, "ascending"), (order, "ascending")])
+    if not len(rows):
+        return rows
+    keys = rows[key].combine_chunks()
+    last = pc.not_equal(keys[:-1], keys[1:])
+    return rows.filter(pa.concat_arrays([last, pa.array([True])]))
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Cells of one run, recomputed from the tables: `planned = written + lost`, each side counted by itself."""
+
+    planned: int
+    written: int
+    lost: int
+    rows: int
+    failure_cells: int
+    videos_indexed: int
+    videos_partial: int
+    videos_failed: int
+    wrong_units: tuple[str, ...]
+
+    @property
+    def balanced(self) -> bool:
+        """True if every planned cell is a row of `segments` or a cell of a row of `failures`."""
+        sums = self.planned == self.written + self.lost
+        return sums and self.written == self.rows and self.lost == self.failure_cells and not self.wrong_units
+
+
+def balance(lake: Lake, run_id: str) -> Balance:
+    """Count a run's cells and videos from `units`, `segments` and `failures`.
+
+    `wrong_units` are the units whose rows in `segments` are not as many as `units` says.
+    """
+    mine = pc.field("run_id") == run_id
+    units = lake.read("units", filter=mine)
+    rows = lake.read("segments", ["unit_id"], mine).group_by("unit_id").aggregate([([], "count_all")])
+    failures = lake.read("failures", ["n_cells"], mine)
+    found = units.group_by("unit_id").aggregate([("written", "sum")]).join(rows, "unit_id", join_type="full outer")
+    counts = [pc.fill_null(found[name], 0) for name in ("written_sum", "count_all")]
+    wrong = found.filter(pc.not_equal(*counts))["unit_id"].to_pylist()
+    by_video = (
+        newest(units, "unit_id", "attempts")
+        .group_by("video_id")
+        .aggregate([("status", "distinct")])["status_distinct"]
+        .to_pylist()
+    )
+    whole = sum(set(statuses) == {"ok"} for statuses in by_video)
+    failed = sum(set(statuses) == {"failed"} for statuses in by_video)
+    return Balance(
+        planned=_sum(units["planned"]),
+        written=_sum(units["written"]),
+        lost=_sum(units["lost"]),
+        rows=_sum(rows["count_all"]),
+        failure_cells=_sum(failures["n_cells"]),
+        videos_indexed=whole,
+        videos_partial=len(by_video) - whole - failed,
+        videos_failed=failed,
+        wrong_units=tuple(sorted(wrong)),
+    )
+
+
+def _sum(column: pa.ChunkedArray) -> int:
+    return pc.sum(column).as_py() or 0
