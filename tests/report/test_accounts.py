@@ -11,6 +11,7 @@ from shotlake.report.accounts import cost_report
 from shotlake.report.cost import run_cost
 from shotlake.report.focus import Charged, cost_rows
 from shotlake.report.prices import load_prices
+from shotlake.report.render import report_lines
 from shotlake.table.schemas import COSTS, UNITS, VIDEOS
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -84,3 +85,12 @@ def test_collections_and_codecs_pay_by_the_cpu_seconds_of_their_units(report):
 def test_a_lake_without_runs_has_no_cost():
     empty = cost_report(COSTS.empty_table(), UNITS.empty_table(), VIDEOS.empty_table()).to_json()
     assert empty["usd"] == empty["usd_per_video_hour"] == empty["bridge"]["billed_node_s"] == 0
+
+
+def test_the_printed_report_has_every_term_and_every_cut(report):
+    lines = report_lines(report)
+    words = {line.split()[0]: line.split()[-1] for line in lines if line.startswith("  ")}
+    assert words["idle"] == "30%" and words["billed"] == "100%"
+    assert {"decode", "run-1", "films", "h264", "(none)"} <= set(words)
+    assert lines[0].startswith("$0.005 for 3.00 video-hours: $0.0017 an hour of video")
+    assert "assumed price" in lines[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shotlake.report.accounts import CostReport
 from shotlake.report.cost import Cost
 
 
@@ -28,6 +29,24 @@ def stage_table(cost: Cost) -> str:
     lines.append(f"{'unused':<44}{dollars(cost.usd_unused):>12}{_share(cost.usd_unused, cost.usd):>8}")
     lines.append(f"{'billed':<44}{dollars(cost.usd):>12}{_share(cost.usd, cost.usd):>8}")
     return "\n".join(lines)
+
+
+def report_lines(report: CostReport) -> list[str]:
+    """A cost report: the rate, where each billed second went, and the dollars cut in four ways."""
+    tree = report.to_json()
+    hourly = f"{dollars(tree['usd_per_video_hour'])} an hour of video" if report.video_hours else "no video was covered"
+    lines = [f"{dollars(report.usd)} for {report.video_hours:,.2f} video-hours: {hourly}"]
+    lines += [f"priced by {basis}" for basis in report.price_basis]
+    lines += ["", "billed node-seconds"]
+    bridge = tree["bridge"]
+    billed_s = bridge.pop("billed_node_s")
+    seconds = [*bridge.items(), ("billed_s", billed_s)]
+    lines += [f"  {name.removesuffix('_s'):<24}{s:>12,.1f}{_share(s, billed_s):>8}" for name, s in seconds]
+    for cut, parts in report.by.items():
+        lines += ["", f"dollars by {cut}"]
+        ranked = sorted(parts.items(), key=lambda part: -part[1])
+        lines += [f"  {name or '(none)':<24}{dollars(usd):>12}{_share(usd, report.usd):>8}" for name, usd in ranked]
+    return lines
 
 
 def dollars(usd: float) -> str:

@@ -1,0 +1,8 @@
+"""Bring a lake up to date with an archive: `shotlake backfill` for `ray job submit -- python jobs/backfill.py SOURCE ... --json`."""
+
+import sys
+
+from shotlake.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["backfill", *sys.argv[1:]]))

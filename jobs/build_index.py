@@ -1,0 +1,8 @@
+"""Build and publish an index generation: `shotlake index build` for `ray job submit -- python jobs/build_index.py --json`."""
+
+import sys
+
+from shotlake.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["index", "build", *sys.argv[1:]]))

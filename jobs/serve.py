@@ -1,0 +1,8 @@
+"""Answer queries over HTTP until the job is stopped: `shotlake serve` for `ray job submit -- python jobs/serve.py`."""
+
+import sys
+
+from shotlake.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["serve", *sys.argv[1:]]))
