@@ -1,4 +1,4 @@
-"""Bring a lake up to date with an archive: `shotlake backfill` for `ray job submit -- python jobs/backfill.py SOURCE ... --json`."""
+"""Bring a lake up to date with an archive: `shotlake backfill` as a job."""
 
 import sys
 

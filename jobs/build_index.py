@@ -1,4 +1,4 @@
-"""Build and publish an index generation: `shotlake index build` for `ray job submit -- python jobs/build_index.py --json`."""
+"""Build and publish an index generation: `shotlake index build` as a job."""
 
 import sys
 

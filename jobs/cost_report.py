@@ -1,4 +1,4 @@
-"""What an hour of the lake's video has cost: `shotlake cost report` for `ray job submit -- python jobs/cost_report.py --json`."""
+"""What an hour of the lake's video has cost: `shotlake cost report` as a job."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Answer queries over HTTP until the job is stopped: `shotlake serve` for `ray job submit -- python jobs/serve.py`."""
+"""Answer queries over HTTP until the job is stopped: `shotlake serve` as a job."""
 
 import sys
 
