@@ -19,19 +19,6 @@ TIME = pa.timestamp("us", "UTC")
 VECTOR = pa.list_(pa.float32())
 LOST_RANGES = pa.list_(pa.struct([("first_cell", pa.int64()), ("n_cells", pa.int64()), ("code", pa.string())]))
 
-VIDEO_COUNTS = (
-    "listed",
-    "indexed",
-    "partial",
-    "unchanged",
-    "skipped",
-    "failed",
-    "deferred",
-    "vanished",
-    "failed_new",
-)
-CELL_COUNTS = ("planned", "written", "lost", "deferred")
-
 # One row a segment that has a vector. `embed_key` and `collection` stand in the log, not in the data files.
 SEGMENTS = pa.schema(
     [
@@ -186,8 +173,8 @@ RUNS = pa.schema(
         ("lease_epoch", pa.int64()),
         ("started_at", TIME),
         ("ended_at", TIME),
-        *((f"videos_{name}", pa.int64()) for name in VIDEO_COUNTS),
-        *((f"cells_{name}", pa.int64()) for name in CELL_COUNTS),
+        ("videos", pa.map_(pa.string(), pa.int64())),  # listed, indexed, partial, unchanged, ...
+        ("cells", pa.map_(pa.string(), pa.int64())),  # planned, written, lost, deferred
         ("video_hours", pa.float64()),
         ("report", pa.string()),  # the JSON that the command printed
         ("at", TIME),

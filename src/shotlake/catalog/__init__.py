@@ -1,0 +1,1 @@
+"""What is there, what is new and what is left to do: listing, change detection, work units."""

@@ -1,0 +1,191 @@
+"""What is new, changed, vanished, and left to do: Arrow in, Arrow out, vectorised over the archive.
+
+`listed` has the columns of LISTED, `known` those and `status`, `duration_us`; `units` are the finished units of one
+space: video_id, first_cell, n_cells, status, written, lost_ranges, retryable, attempts. An object is its uri, its
+content is its video_id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shotlake.catalog.units import Cells
+from shotlake.errors import RETRYABLE_CODES
+from shotlake.records import ClipSpec, Video, cell_count
+
+LISTED = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("etag", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_at", pa.timestamp("us", "UTC")),
+        ("collection", pa.string()),
+        ("version_id", pa.string()),
+    ]
+)
+
+
+def listed_table(videos: Iterable[Video]) -> pa.Table:
+    """Listed videos as a table with the columns of LISTED."""
+    rows = [(v.video_id, v.uri, v.etag, v.size_bytes, v.modified_at, v.collection, v.version_id) for v in videos]
+    columns = list(zip(*rows)) or [()] * len(LISTED)
+    return pa.table({f.name: pa.array(values, f.type) for f, values in zip(LISTED, columns)}, schema=LISTED)
+
+
+def videos_of(listed: pa.Table) -> Iterator[Video]:
+    """The rows of a listed table as videos."""
+    names = ("uri", "etag", "size_bytes", "modified_at", "collection", "version_id")
+    return (Video(*values) for values in zip(*(listed[name].to_pylist() for name in names)))
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Tables of one root. The first three split `listed`; `superseded` and `vanished` are known rows."""
+
+    new: pa.Table
+    changed: pa.Table
+    unchanged: pa.Table
+    superseded: pa.Table  # the known rows whose uri now holds other content, in the order of `changed`
+    vanished: pa.Table  # known, and not listed any more
+
+
+def compare(listed: pa.Table, known: pa.Table) -> Changes:
+    """Split what is listed under a root by what is known of it.
+
+    `known`: the newest row of each uri under that root, with `status`; rows that were skipped or have vanished before
+    count as unknown.
+    """
+    live = known.filter(pc.equal(known["status"], "listed"))
+    at = pc.index_in(listed["uri"], live["uri"].combine_chunks())
+    before = live["video_id"].combine_chunks().take(at.combine_chunks())
+    is_new = pc.is_null(at)
+    is_changed = pc.fill_null(pc.not_equal(listed["video_id"], before), False)
+    same = pc.invert(pc.or_(is_new, is_changed))
+    gone = pc.invert(pc.is_in(live["uri"], listed["uri"].combine_chunks()))
+    return Changes(
+        new=listed.filter(is_new),
+        changed=listed.filter(is_changed),
+        unchanged=listed.filter(same),
+        superseded=live.take(at.filter(is_changed).combine_chunks()),
+        vanished=live.filter(gone),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where videos stand in one space; every row of `videos` is in exactly one of the three."""
+
+    complete: pa.Table  # every cell was written, or lost for good
+    exhausted: pa.Table  # nothing was written, and no attempt is left
+    todo: pa.Table  # everything else
+
+
+def progress(videos: pa.Table, units: pa.Table, spec: ClipSpec, max_attempts: int) -> Progress:
+    """Sort `videos` (video_id, duration_us; null or 0 if unknown) by what `units` of the space have settled.
+
+    A cell is settled when it was written, or lost with a code or after so many attempts that it is not tried again.
+    """
+    open_ended = pc.equal(units["n_cells"], 0)
+    owed = _owed(units, max_attempts)
+    settled = pc.if_else(open_ended, 0, pc.subtract(units["n_cells"], owed))
+    tried_out = pc.or_(pc.not_equal(units["status"], "failed"), pc.invert(_again(units, max_attempts)))
+    sums = (
+        pa.table(
+            {
+                "video_id": units["video_id"],
+                "settled": settled,
+                "open": pc.and_(open_ended, tried_out),
+                "open_owed": pc.if_else(open_ended, owed, 0),
+                "written": units["written"],
+            }
+        )
+        .group_by("video_id")
+        .aggregate([("settled", "sum"), ("open", "max"), ("open_owed", "sum"), ("written", "sum")])
+    )
+    at = pc.index_in(videos["video_id"], sums["video_id"].combine_chunks())
+    cells, owed, written = (_taken(sums, name, at, 0) for name in ("settled_sum", "open_owed_sum", "written_sum"))
+    wanted = _cell_counts(videos["duration_us"], spec)
+    whole = np.logical_and(wanted > 0, cells >= wanted)
+    done = np.logical_or(whole, np.logical_and(_taken(sums, "open_max", at, False), cells >= owed))
+    hopeless = np.logical_and(done, written == 0)
+    masks = (done & ~hopeless, hopeless, ~done)
+    return Progress(*(videos.filter(pa.array(mask)) for mask in masks))
+
+
+@dataclass(slots=True)
+class VideoUnits:
+    """What earlier runs did to one video: `known` cells are not planned again, `retry` are, with their attempt.
+
+    `attempt` is that of units planned from here on: above 1 if the video could not even be opened before.
+    """
+
+    known: list[Cells] = field(default_factory=list)
+    retry: list[tuple[Cells, int]] = field(default_factory=list)
+    attempt: int = 1
+
+
+def earlier_units(units: pa.Table, video_ids: pa.Array, max_attempts: int) -> dict[str, VideoUnits]:
+    """What was done to videos that are still to do, by video_id; few, compared with the archive.
+
+    A failed unit is tried again as it was; of a partial one its retryable lost ranges are, as units of their own.
+    """
+    mine = units.filter(pc.is_in(units["video_id"], pa.array(video_ids, pa.string())))
+    rows = mine.append_column("again", _again(mine, max_attempts)).to_pylist()
+    tried = {(row["video_id"], row["first_cell"], row["n_cells"]) for row in rows}
+    found: dict[str, VideoUnits] = {}
+    for row in rows:
+        video = found.setdefault(row["video_id"], VideoUnits())
+        cells, attempt = (row["first_cell"], row["n_cells"]), row["attempts"] + 1
+        if row["status"] == "failed" and cells == (0, 0):  # it was never opened
+            video.attempt = attempt if row["again"] else video.attempt
+            continue
+        video.known.append(cells)
+        if not row["again"]:
+            continue
+        parts = [cells] if row["status"] == "failed" else _retryable_ranges(row["lost_ranges"])
+        fresh = [part for part in parts if part == cells or (row["video_id"], *part) not in tried]
+        video.retry += [(part, attempt) for part in fresh]
+    return found
+
+
+def _retryable_ranges(lost: list[dict[str, Any]]) -> list[Cells]:
+    return [(part["first_cell"], part["n_cells"]) for part in lost if part["code"] in RETRYABLE_CODES]
+
+
+def _again(units: pa.Table, max_attempts: int) -> pa.ChunkedArray:
+    """True for units of which something may be tried again."""
+    return pc.and_(units["retryable"], pc.less(units["attempts"], max_attempts))
+
+
+def _owed(units: pa.Table, max_attempts: int) -> pa.Array:
+    """Cells of each unit [U] that it does not settle: all of a failed one, retryable lost ranges of a partial one."""
+    again = _again(units, max_attempts)
+    lists = units["lost_ranges"].combine_chunks()
+    ranges = lists.flatten()
+    counts = np.zeros(len(units), dtype=np.int64)
+    if len(ranges):
+        retryable = pc.is_in(ranges.field("code"), pa.array(sorted(RETRYABLE_CODES))).to_numpy(zero_copy_only=False)
+        lost = np.where(retryable, ranges.field("n_cells").to_numpy(zero_copy_only=False), 0)
+        np.add.at(counts, pc.list_parent_indices(lists).to_numpy(zero_copy_only=False), lost)
+    failed = pc.equal(units["status"], "failed")
+    return pc.if_else(again, pc.if_else(failed, units["n_cells"], pa.array(counts)), 0)
+
+
+def _taken(sums: pa.Table, name: str, at: pa.ChunkedArray, default: Any) -> NDArray[Any]:
+    """A column of `sums` for each video, `default` for those without units."""
+    column = pc.fill_null(sums[name].combine_chunks().take(at.combine_chunks()), default)
+    return column.to_numpy(zero_copy_only=False)
+
+
+def _cell_counts(duration_us: pa.ChunkedArray, spec: ClipSpec) -> NDArray[np.int64]:
+    """`records.cell_count` for a column; 0 where the duration is unknown."""
+    durations, at = np.unique(pc.fill_null(duration_us, 0).to_numpy(), return_inverse=True)
+    return np.array([cell_count(int(duration), spec) for duration in durations], dtype=np.int64)[at]

@@ -1,0 +1,119 @@
+"""Every object under a root is a video or is skipped for a reason."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from shotlake import storage
+from shotlake.catalog.listing import Skipped, default_collection, list_videos
+from shotlake.config import CatalogConfig
+from shotlake.errors import SourceMissing
+from shotlake.records import Video
+
+ODD_KEYS = ["ä ö/ü.mp4", "a b/c\nd.mkv", "q%2Fr.mp4", "dots..mp4", "x" * 250 + ".mp4", "no suffix", "quote'\".mp4"]
+
+
+def fill(root: str, *keys: str, size: int = 3) -> None:
+    for key in keys:
+        if storage.is_remote(root):
+            put(f"{root}/{key}", b"x" * size)
+        else:
+            (Path(root) / key).parent.mkdir(parents=True, exist_ok=True)
+            (Path(root) / key).write_bytes(b"x" * size)
+
+
+def put(uri: str, data: bytes) -> None:
+    """Any key whatever, as other programs may have written it."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    address = f"{os.environ['AWS_ENDPOINT_URL']}/{bucket}/{urllib.parse.quote(key, safe='/')}"
+    request = urllib.request.Request(address, data=b"" if key.endswith("/") else data, method="PUT")
+    request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testkey/20260101/us-east-1/s3/aws4_request")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def names(root: str, **config: object) -> tuple[list[str], dict[str, str]]:
+    found = list(list_videos(root, None, CatalogConfig(**config)))  # type: ignore[arg-type]
+    videos = [v.uri.removeprefix(root + "/") for v in found if isinstance(v, Video)]
+    return videos, {s.key: s.reason for s in found if isinstance(s, Skipped)}
+
+
+def test_content_decides_except_for_named_suffixes(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    fill(root, "a/x.mp4", "a/x.srt", "README.MD", "b.unknown")
+    videos, skipped = names(root)
+    assert videos == ["a/x.mp4", "b.unknown"]
+    assert skipped == {"README.MD": "suffix .md", "a/x.srt": "suffix .srt"}
+
+
+def test_odd_keys_survive_locally(tmp_path: Path) -> None:
+    fill(str(tmp_path), *ODD_KEYS)
+    videos, skipped = names(str(tmp_path))
+    assert (sorted(videos), skipped) == (sorted(ODD_KEYS), {})
+
+
+def test_a_name_that_is_not_unicode_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"bad\xff.mp4")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system refuses names that are not UTF-8")
+    assert list(names(str(tmp_path))[1].values()) == ["name is not UTF-8"]
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("more", [[], ["z//double.mp4", "/slash.mp4"]], ids=["obstore", "s3fs"])
+def test_odd_keys_and_folder_markers_survive_on_s3(s3_root: str, more: list[str]) -> None:
+    keys = [key for key in ODD_KEYS if "\n" not in key] + more  # the test server has no route for a newline
+    fill(s3_root, *keys, "folder/")
+    videos, skipped = names(s3_root)
+    assert sorted(videos) == sorted(keys)
+    assert skipped == {"folder/": "folder marker"}
+
+
+@pytest.mark.parametrize(
+    ("globs", "kept"),
+    [
+        (["**"], ["a/b/c.mp4", "a/d.mp4", "e.mkv"]),
+        (["*"], ["e.mkv"]),
+        (["**/*.mp4"], ["a/b/c.mp4", "a/d.mp4"]),
+        (["a/*"], ["a/d.mp4"]),
+        (["a/**"], ["a/b/c.mp4", "a/d.mp4"]),
+        (["?.mkv", "a/[!x].mp4"], ["a/d.mp4", "e.mkv"]),
+    ],
+)
+def test_include_globs(tmp_path: Path, globs: list[str], kept: list[str]) -> None:
+    fill(str(tmp_path), "a/b/c.mp4", "a/d.mp4", "e.mkv")
+    assert names(str(tmp_path), include=globs)[0] == kept
+
+
+def test_exclude_and_size_give_their_reasons(tmp_path: Path) -> None:
+    fill(str(tmp_path), "raw/a.mp4", "b.mp4")
+    fill(str(tmp_path), "c.mp4", size=100)
+    videos, skipped = names(str(tmp_path), exclude=["raw/**"], min_bytes=50)
+    assert videos == ["c.mp4"]
+    assert skipped == {"raw/a.mp4": "excluded by raw/**", "b.mp4": "smaller than 50 bytes"}
+
+
+def test_a_lake_under_the_root_is_not_the_archive(tmp_path: Path) -> None:
+    fill(str(tmp_path), "a.mp4", "lake/tables/segments/x.parquet", "lakeside.mp4")
+    found = list(list_videos(str(tmp_path), None, CatalogConfig(), lake_root=str(tmp_path / "lake")))
+    assert [Path(v.uri).name for v in found] == ["a.mp4", "lakeside.mp4"]
+
+
+def test_collections_are_named_after_their_root(tmp_path: Path) -> None:
+    assert default_collection("s3://bucket") == "bucket"
+    assert default_collection("s3://bucket/news/2024/") == "2024"
+    fill(str(tmp_path / "sports"), "a.mp4")
+    (own,) = list_videos(str(tmp_path / "sports"), None, CatalogConfig())
+    (given,) = list_videos(str(tmp_path / "sports"), "tv", CatalogConfig())
+    assert isinstance(own, Video) and isinstance(given, Video)
+    assert (own.collection, given.collection, own.video_id) == ("sports", "tv", given.video_id)
+
+
+def test_a_missing_root_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissing, match="no folder"):
+        list(list_videos(str(tmp_path / "none"), None, CatalogConfig()))
