@@ -18,6 +18,7 @@ UNITS = pa.schema(
         ("first_cell", pa.int64()),
         ("n_cells", pa.int64()),
         ("status", pa.string()),
+        ("code", pa.string()),
         ("written", pa.int64()),
         (
             "lost_ranges",
@@ -45,7 +46,13 @@ def unit(
     if written is None:
         written = 0 if status == "failed" else n - sum(count for _, count, _ in lost)
     ranges = [{"first_cell": a, "n_cells": b, "code": c} for a, b, c in lost]
-    base = {"retryable": False, "attempts": 1, "lost_ranges": ranges, "written": written}
+    base = {
+        "code": "" if status == "ok" else "crashed",
+        "retryable": False,
+        "attempts": 1,
+        "lost_ranges": ranges,
+        "written": written,
+    }
     return {"video_id": video_id, "first_cell": first, "n_cells": n, "status": status, **base, **more}
 
 
@@ -138,8 +145,9 @@ def test_what_is_planned_again() -> None:
     assert set(found) == {"v", "w", "x"}
     assert sorted(found["v"].known) == [(0, 5), (5, 5), (10, 5)]
     assert found["v"].retry == [((5, 5), 3)]
+    assert sorted(found["v"].done) == [("failed", "crashed"), ("ok", "")]
     assert found["w"].retry == [((4, 2), 2)]
-    assert (found["x"].known, found["x"].attempt) == ([], 2)
+    assert (found["x"].known, found["x"].next_attempt) == ([], 2)
 
 
 def test_a_lost_range_that_failed_again_counts_its_own_attempts() -> None:

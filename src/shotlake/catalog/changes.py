@@ -1,7 +1,7 @@
 """What is new, changed, vanished, and left to do: Arrow in, Arrow out, vectorised over the archive.
 
 `listed` has the columns of LISTED, `known` those and `status`, `duration_us`; `units` are the finished units of one
-space: video_id, first_cell, n_cells, status, written, lost_ranges, retryable, attempts. An object is its uri, its
+space: video_id, first_cell, n_cells, status, code, written, lost_ranges, retryable, attempts. An object is its uri, its
 content is its video_id.
 """
 
@@ -124,12 +124,14 @@ def progress(videos: pa.Table, units: pa.Table, spec: ClipSpec, max_attempts: in
 class VideoUnits:
     """What earlier runs did to one video: `known` cells are not planned again, `retry` are, with their attempt.
 
-    `attempt` is that of units planned from here on: above 1 if the video could not even be opened before.
+    `done` are (status, code) of the units that are not tried again. `next_attempt` is that of units planned from here
+    on: above 1 if the video could not even be opened before.
     """
 
     known: list[Cells] = field(default_factory=list)
     retry: list[tuple[Cells, int]] = field(default_factory=list)
-    attempt: int = 1
+    done: list[tuple[str, str]] = field(default_factory=list)
+    next_attempt: int = 1
 
 
 def earlier_units(units: pa.Table, video_ids: pa.Array, max_attempts: int) -> dict[str, VideoUnits]:
@@ -145,9 +147,11 @@ def earlier_units(units: pa.Table, video_ids: pa.Array, max_attempts: int) -> di
         video = found.setdefault(row["video_id"], VideoUnits())
         cells, attempt = (row["first_cell"], row["n_cells"]), row["attempts"] + 1
         if row["status"] == "failed" and cells == (0, 0):  # it was never opened
-            video.attempt = attempt if row["again"] else video.attempt
+            video.next_attempt = attempt if row["again"] else 1
             continue
         video.known.append(cells)
+        if not (row["again"] and row["status"] == "failed"):
+            video.done.append((row["status"], row["code"]))
         if not row["again"]:
             continue
         parts = [cells] if row["status"] == "failed" else _retryable_ranges(row["lost_ranges"])
