@@ -94,7 +94,8 @@ class ShardColumns:
         for number in np.unique(numbers):
             chosen = inside[order][numbers[order] == number]
             parts.append(self._batch(int(number)).select(names).take(pa.array(chosen)))
-        table = pa.Table.from_batches(parts).combine_chunks()
+        schema = pa.schema([self._reader.schema.field(name) for name in names])
+        table = pa.Table.from_batches(parts, schema).combine_chunks()
         return table.take(pa.array(np.argsort(order)))
 
     def find(self, name: str, values: Iterable[str]) -> NDArray[np.int64]:

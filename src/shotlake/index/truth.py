@@ -53,7 +53,7 @@ class Truth:
 
 
 def lower_bound(recalls: NDArray[np.float32]) -> float:
-    """The one-sided lower 95% bound of the mean of Q recalls, normal approximation."""
-    if len(recalls) < 2:
-        return 0.0
+    """The one-sided lower 95% bound of the mean of Q recalls, normal approximation; of one recall itself."""
+    if len(recalls) == 1:
+        return float(recalls[0])
     return float(recalls.mean() - 1.645 * recalls.std(ddof=1) / np.sqrt(len(recalls)))

@@ -1,0 +1,83 @@
+"""Rows that are newer than the index, searched exactly from memory; and what was retired since.
+
+`units` says which commit of `segments` holds a unit's rows, so the newer rows are found without reading the older ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shotlake.index.columns import COLUMNS, select_columns
+from shotlake.index.manifest import Manifest
+from shotlake.index.rows import vectors_of
+from shotlake.records import Space
+from shotlake.table.lake import Lake
+
+log = logging.getLogger(__name__)
+
+SOURCE_COLUMNS = [name for name in COLUMNS.names if name != "codec"] + ["video_codec", "audio_codec"]
+
+
+@dataclass(frozen=True)
+class FreshRows:
+    """`counted` rows are newer than the index; those that are searched have vectors [N, D] and columns."""
+
+    counted: int
+    columns: pa.Table
+    vectors: dict[Space, NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def scores(self, query: NDArray[np.float32], space: Space) -> NDArray[np.float32]:
+        """Exact scores [N] of one vector [D]; -inf where a row has none."""
+        vectors = self.vectors[space]
+        return np.where(vectors.any(axis=1), vectors @ query, -np.inf).astype(np.float32)
+
+
+def read_fresh(lake: Lake, manifest: Manifest, hidden: Sequence[str], cap: int) -> FreshRows:
+    """The live rows committed after the manifest's table version, whole units up to `cap` rows, oldest first."""
+    newer = (
+        (pc.field("embed_key") == manifest.embed_key)
+        & (pc.field("segments_version") > manifest.table_version)
+        & (pc.field("written") > 0)
+        & ~pc.field("video_id").isin(pa.array(hidden, pa.string()))
+    )
+    units = lake.read("units", ["unit_id", "run_id", "written", "segments_version"], newer)
+    units = units.sort_by([("segments_version", "ascending"), ("unit_id", "ascending")])
+    running = np.cumsum(np.asarray(units["written"]))
+    counted = int(running[-1]) if len(running) else 0
+    searched = units.slice(0, int(np.searchsorted(running, cap, side="right")))
+    if len(searched) < len(units):
+        log.warning("unindexed_rows=%d cap=%d: the rest is not searched; run shotlake index update", counted, cap)
+    return _read_units(lake, manifest, searched, counted)
+
+
+def _read_units(lake: Lake, manifest: Manifest, units: pa.Table, counted: int) -> FreshRows:
+    spaces = list(manifest.spaces)
+    wanted = (
+        (pc.field("embed_key") == manifest.embed_key)
+        & pc.field("run_id").isin(units["run_id"].unique())  # every file is of one run: most are not opened
+        & pc.field("unit_id").isin(units["unit_id"].combine_chunks())
+    )
+    batches = list(lake.batches("segments", [*SOURCE_COLUMNS, *spaces], wanted)) if len(units) else []
+    dim = manifest.plan.dim
+    parts = {space: [vectors_of(batch, space, dim)[0] for batch in batches] for space in spaces}
+    vectors = {
+        space: np.concatenate([np.empty((0, dim), np.float16), *rows]).astype(np.float32)
+        for space, rows in parts.items()
+    }
+    return FreshRows(counted, pa.Table.from_batches([select_columns(b) for b in batches], COLUMNS), vectors)
+
+
+def retired_videos(lake: Lake, embed_key: str) -> list[str]:
+    """video_ids that no answer may show in this space."""
+    mine = pc.field("embed_key").is_null() | (pc.field("embed_key") == embed_key)
+    return sorted(set(lake.read("retired", ["video_id"], mine)["video_id"].to_pylist()))

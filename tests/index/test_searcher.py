@@ -1,0 +1,136 @@
+"""Loading verifies every byte; searching honours hidden and allowed rows, and answers are never short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of
+
+from shotlake import storage
+from shotlake.errors import CorruptGeneration, QueryError
+from shotlake.index import scan
+from shotlake.index.searcher import Searcher
+from shotlake.records import stable_id
+
+FILES = ("trained.faiss", "report.json", "ivf.faiss", "rows.f16", "columns.arrow", "stats.json")
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return clustered(2500, 32, seed=11)
+
+
+@pytest.fixture(scope="module")
+def lake(vectors, tmp_path_factory):
+    root = str(tmp_path_factory.mktemp("lake") / "index")
+    return root, build(root, rows_of(vectors), IVF)
+
+
+@pytest.fixture(scope="module")
+def searcher(lake, tmp_path_factory):
+    return Searcher.load(*lake, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("where", ["local", pytest.param("s3", marks=pytest.mark.s3)])
+def test_a_flipped_byte_anywhere_is_refused_by_name(where, name, tmp_path, request):
+    root = str(tmp_path / "index") if where == "local" else storage.join(request.getfixturevalue("s3_root"), "index")
+    manifest = build(root, rows_of(clustered(300, 16, seed=2)), EXACT)
+    path = next(file.path for file in manifest.files if file.path.endswith(name))
+    uri = storage.join(root, KEY, path)
+    data = bytearray(storage.read_bytes(uri))
+    data[len(data) // 2] ^= 1
+    storage.write_bytes(uri, bytes(data))
+    with pytest.raises(CorruptGeneration, match=f"{name} does not have the sha256"):
+        Searcher.load(root, manifest, tmp_path / "cache")
+    data[len(data) // 2] ^= 1
+    storage.write_bytes(uri, bytes(data))
+    assert Searcher.load(root, manifest, tmp_path / "cache").manifest == manifest
+
+
+def test_truncated_and_missing_files_are_refused(tmp_path):
+    root = str(tmp_path / "index")
+    manifest = build(root, rows_of(clustered(300, 16, seed=2)), EXACT)
+    path = Path(root, KEY, manifest.spaces["fused"].shards[0].path, "rows.f16")
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(CorruptGeneration, match=r"rows\.f16 has 9598 bytes instead of 9600"):
+        Searcher.load(root, manifest, tmp_path / "cache")
+    path.unlink()
+    with pytest.raises(CorruptGeneration, match=r"rows\.f16 is missing"):
+        Searcher.load(root, manifest, tmp_path / "cache")
+
+
+def test_a_file_is_hashed_once_and_again_when_it_was_touched(tmp_path, monkeypatch):
+    root = str(tmp_path / "index")
+    manifest = build(root, rows_of(clustered(300, 16, seed=2)), EXACT)
+    hashed = []
+    real = __import__("shotlake.index.files", fromlist=["file_entry"]).file_entry
+    monkeypatch.setattr("shotlake.index.files.file_entry", lambda path, name: hashed.append(name) or real(path, name))
+    for _ in range(3):
+        Searcher.load(root, manifest, tmp_path / "cache")
+    assert sorted(hashed) == sorted(file.path for file in manifest.files)
+    touched = manifest.files[0].path
+    Path(root, KEY, touched).touch()
+    Searcher.load(root, manifest, tmp_path / "cache")
+    assert hashed[-1] == touched and len(hashed) == len(manifest.files) + 1
+
+
+def test_columns_come_in_the_order_of_the_rows(searcher):
+    rows = np.array([2400, 3, 999, 1000, 3, 0])
+    table = searcher.columns(rows, ["segment_id", "start_us", "codec"])
+    assert table["segment_id"].to_pylist() == [stable_id(int(row)) for row in rows]
+    assert table["start_us"].to_pylist() == [int(row % 10) * 2_000_000 for row in rows]
+    assert searcher.columns(np.empty(0, np.int64), ["uri"]).num_rows == 0
+
+
+def test_rows_are_found_by_value_and_by_predicate(searcher):
+    videos = [stable_id("video", 7), stable_id("video", 201), "unknown"]
+    assert searcher.find("video_id", videos).tolist() == [*range(70, 80), *range(2010, 2020)]
+    late = searcher.where(lambda batch: pc.greater_equal(batch.column("start_us"), 18_000_000))
+    assert late.tolist() == list(range(9, 2500, 10))
+
+
+def test_hidden_rows_are_never_found(searcher, vectors):
+    hidden = np.arange(0, 2500, 2)
+    some = searcher.without(hidden)
+    rows = some.search_vectors(vectors[:40], "fused", 30)[1]
+    assert (rows >= 0).all() and (rows % 2 == 1).all()
+    assert searcher.search_vectors(vectors[:1], "fused", 1)[1][0, 0] == 0
+    allowed = np.arange(100)
+    assert set(some.search_vectors(vectors[:1], "fused", 100, allowed=allowed)[1][0]) == {-1, *range(1, 100, 2)}
+    nothing = searcher.without(np.arange(2500)).search_vectors(vectors[:2], "fused", 3)
+    assert (nothing[1] == -1).all() and np.isneginf(nothing[0]).all()
+
+
+@pytest.mark.parametrize("brute_force_rows", [0, 200_000])
+def test_allowed_rows_on_both_paths_give_the_exact_best(searcher, vectors, monkeypatch, brute_force_rows):
+    monkeypatch.setattr(scan, "BRUTE_FORCE_ROWS", brute_force_rows)
+    allowed = np.sort(np.random.default_rng(1).choice(2500, 250, replace=False))
+    scores, rows = searcher.search_vectors(vectors[:30], "fused", 10, recall=1.0, allowed=allowed)
+    half = vectors.astype(np.float16).astype(np.float32)
+    truth = np.sort(vectors[:30] @ half[allowed].T, axis=1)[:, ::-1][:, :10]
+    assert np.isin(rows, allowed).all()
+    assert (scores >= truth[:, -1:] - 1e-6).mean() >= 0.97
+
+
+def test_an_answer_is_full_as_long_as_there_are_rows(searcher, vectors):
+    scores, rows = searcher.search_vectors(vectors[:3], "fused", 2500)
+    assert all(sorted(line) == list(range(2500)) for line in rows.tolist())
+    half = vectors.astype(np.float16).astype(np.float32)
+    np.testing.assert_allclose(scores, np.sort(vectors[:3] @ half.T, axis=1)[:, ::-1], atol=1e-6)
+    assert (searcher.search_vectors(vectors[:1], "fused", 2600)[1][0, 2500:] == -1).all()
+
+
+def test_one_query_and_many_give_the_same(searcher, vectors):
+    together = searcher.search_vectors(vectors[:20], "fused", 10)
+    for number in range(20):
+        alone = searcher.search_vectors(vectors[number : number + 1], "fused", 10)
+        assert alone[1][0].tolist() == together[1][number].tolist()
+
+
+def test_an_unknown_space_is_named(searcher, vectors):
+    with pytest.raises(QueryError, match="no space 'audio'; it has fused, visual"):
+        searcher.search_vectors(vectors[:1], "audio", 3)
