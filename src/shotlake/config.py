@@ -138,6 +138,7 @@ class FlowConfig(Section):
     num_cpus: Count = Field(0, description="CPUs of a cluster that is started here; 0 takes all")
     decode_actors: Count = Field(0, description="0: from the cores of the cluster")
     embed_actors: Count = Field(0, description="0: one a GPU, or one on CPU")
+    wave_videos: Positive = Field(20_000, description="videos an execution; bounds the driver, reloads the model")
     max_attempts: Positive = Field(3, description="attempts of a retryable unit, across runs")
 
 

@@ -212,9 +212,23 @@ class UnitOutcome:
         tree = json.loads(text)
         tree["unit"] = work_unit_from_tree(tree["unit"])
         tree["lost"] = tuple(LostRange(**lost) for lost in tree["lost"])
-        tree["media"] = MediaInfo(**_with_times(tree["media"], "recorded_at"))
+        tree["media"] = _media_from_tree(tree["media"])
         tree["usage"] = Usage(**tree["usage"])
         return cls(**tree)
+
+
+def media_to_json(media: MediaInfo) -> str:
+    """One line of JSON."""
+    return json.dumps(asdict(media), default=_iso, separators=(",", ":"))
+
+
+def media_from_json(text: str) -> MediaInfo:
+    """The record that `media_to_json` wrote."""
+    return _media_from_tree(json.loads(text))
+
+
+def _media_from_tree(tree: dict[str, Any]) -> MediaInfo:
+    return MediaInfo(**_with_times(tree, "recorded_at"))
 
 
 def work_unit_to_json(unit: WorkUnit) -> str:

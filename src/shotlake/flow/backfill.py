@@ -1,0 +1,48 @@
+"""The main job. `backfill()` is the architecture: read it top to bottom, as the data flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+from shotlake.config import Config
+from shotlake.flow.build_index import build_index
+from shotlake.flow.interrupt import Interruptible
+from shotlake.flow.plan import check_source, plan_wave, supersede, survey
+from shotlake.flow.pools import cluster, run_blocks
+from shotlake.flow.run import Run
+from shotlake.flow.run_report import RunReport
+from shotlake.flow.space import open_space
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Lease
+
+Progress = Callable[[str, int, int], None]
+
+
+def backfill(sources: Sequence[str], config: Config, progress: Progress, build: bool = True) -> RunReport:
+    """Bring the lake up to date with the sources: what is new is decoded, embedded and committed exactly once.
+
+    `sources`: folders or s3:// prefixes. `progress(stage, done, total)` is called as the run goes on. `build`: update
+    the index at the end. Errors: PreflightError before anything is written; CommitError; bad media never raises.
+    """
+    roots = [check_source(source) for source in sources]
+    space = open_space(config)
+    lake = Lake.create_or_open(config.lake)
+    run = Run(lake, space, config, roots)
+    with run, Interruptible() as stop, cluster(config.flow) if config.flow.engine == "ray" else nullcontext():
+        for root in roots:
+            with Lease.acquire(lake.root, space.key, root, run.run_id, config.table.lease_s) as lease:
+                with run.committing(lease):
+                    found = survey(root, run)  # every object of the root: skipped, unchanged, known to fail, or to do
+                    for wave in found.waves:  # a bounded number of videos, which is what the driver holds
+                        plan = plan_wave(wave, root, run)  # a probe a video, 1..n units of about 10 minutes each
+                        for report in run_blocks(plan.blocks, run.job, config, plan.rows_per_file):
+                            # decoded, embedded and written by now: a report a data file, with the units in it
+                            with stop.shield():
+                                run.take(report)
+                            progress("videos", run.ledger.n_done, run.ledger.videos["listed"])
+                supersede(found, run)  # a changed object's old rows, once the new ones are in
+        if build and run.has_news:
+            with run.measured("index"):
+                run.generation = build_index(config, space).generation
+    return run.report()

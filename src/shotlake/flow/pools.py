@@ -1,0 +1,198 @@
+"""How the steps are spread over the machines: sizes of the actor pools, and the two ways to run a list of blocks.
+
+`run_in_ray` and `run_here` take the same blocks through the same callables and give the same reports; only the first
+knows Ray. Every step is at most one core wide, so a core is never given to two decoders.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shotlake.config import Config, DecodeConfig, EmbedConfig, FlowConfig
+from shotlake.errors import ShotlakeError
+from shotlake.flow.steps import Batch, DecodeUnits, EmbedClips, Probed, WriteVectors, probe_batch, probed_rows
+from shotlake.records import ClipSpec, WorkUnit, work_unit_to_json
+
+Block = dict[str, list[str]]
+Report = dict[str, Any]
+
+EMBED_CPU = 0.4  # what an embed actor leaves to the decoders of a small machine
+WRITE_CPU = 0.1
+PROBE_VIDEOS = 64  # videos a probe task
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the steps are constructed with: small, path-like values that travel to every actor."""
+
+    clip_spec: ClipSpec
+    decode: DecodeConfig
+    embed: EmbedConfig
+    lake_root: str
+    run_id: str
+    provenance: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Actors of each step and the share of a machine that each reserves."""
+
+    decode_actors: int
+    decode_cpu: float
+    embed_actors: int
+    embed_cpu: float
+    embed_gpu: float
+
+
+def size_pools(cpus: float, gpus: float, config: FlowConfig) -> Pools:
+    """One decoder a core, one embedder a GPU (an eight cores without); all of it fits, or Ray would wait forever."""
+    on_gpu = gpus >= 1
+    embed_actors = config.embed_actors or (int(gpus) if on_gpu else max(1, int(cpus) // 8))
+    decode_actors = config.decode_actors or max(1, int(cpus))
+    left = cpus - WRITE_CPU - embed_actors * EMBED_CPU
+    decode_cpu = min(1.0, int(left / decode_actors * 100) / 100)
+    return Pools(decode_actors, max(0.01, decode_cpu), embed_actors, EMBED_CPU, 1.0 if on_gpu else 0.0)
+
+
+@contextmanager
+def cluster(config: FlowConfig) -> Iterator[None]:
+    """The cluster that `flow.ray_address` or RAY_ADDRESS names, or one that is started here and stopped at the end."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = config.ray_address or os.environ.get("RAY_ADDRESS") or None
+    own: dict[str, Any] = {} if address else {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def machines(config: FlowConfig) -> tuple[int, int]:
+    """(nodes, cores of one) that the run holds, for its bill."""
+    if config.engine == "local":
+        return 1, os.cpu_count() or 1
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return len(nodes), max(1, round(sum(node["Resources"].get("CPU", 0) for node in nodes) / len(nodes)))
+
+
+def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) -> Iterator[Report]:
+    """B blocks -> decode actors -> embed actors -> writer; one report a file, as they are finished."""
+    import ray.data
+
+    actors = ray.data.ActorPoolStrategy
+    _quiet()
+    reports = (
+        ray.data.from_arrow([pa.table(block) for block in blocks])
+        .map_batches(
+            DecodeUnits,
+            fn_constructor_args=(job.clip_spec, job.decode),
+            batch_size=None,
+            compute=actors(size=min(pools.decode_actors, len(blocks))),
+            num_cpus=pools.decode_cpu,
+        )
+        .map_batches(
+            EmbedClips,
+            fn_constructor_args=(job.embed, pools.embed_gpu),
+            batch_size=job.embed.batch_size,
+            compute=actors(size=pools.embed_actors),
+            num_cpus=pools.embed_cpu,
+            num_gpus=pools.embed_gpu,
+        )
+        .map_batches(
+            WriteVectors,
+            fn_constructor_args=(job.lake_root, job.run_id, job.provenance),
+            batch_size=rows_per_file,
+            compute=actors(size=1),
+            num_cpus=WRITE_CPU,
+        )
+    )
+    for row in _rows(reports):
+        yield json.loads(row["report"])
+
+
+def run_here(blocks: list[Block], job: Job, rows_per_file: int) -> Iterator[Report]:
+    """The same without Ray: one block after the other in this process."""
+    decode = DecodeUnits(job.clip_spec, job.decode)
+    embed = EmbedClips(job.embed, 0.0)
+    write = WriteVectors(job.lake_root, job.run_id, job.provenance)
+    waiting: list[Batch] = []
+    for block in blocks:
+        for clips in decode({name: np.array(texts, dtype=object) for name, texts in block.items()}):
+            waiting.append(embed(clips))
+            if sum(len(batch["segment_id"]) for batch in waiting) >= rows_per_file:
+                yield _written(write, waiting)
+                waiting = []
+    if waiting:
+        yield _written(write, waiting)
+
+
+def _written(write: WriteVectors, batches: list[Batch]) -> Report:
+    whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return dict(json.loads(write(whole)["report"][0]))
+
+
+def probe_videos(units: list[WorkUnit], config: Config) -> Iterator[Probed]:
+    """What each unit's container says of itself, in the order of the units, by the engine of the configuration."""
+    texts = [work_unit_to_json(unit) for unit in units]
+    if config.flow.engine == "local":
+        yield from probed_rows(probe_batch({"unit": np.array(texts, dtype=object)}, config.decode))
+        return
+    import ray.data
+
+    _quiet()
+    slices = [pa.table({"unit": texts[i : i + PROBE_VIDEOS]}) for i in range(0, len(texts), PROBE_VIDEOS)]
+    tasks = ray.data.from_arrow(slices).map_batches(
+        probe_batch, fn_args=(config.decode,), batch_size=None, num_cpus=0.5
+    )
+    found = {row["unit"]: row for row in _rows(tasks)}
+    yield from (Probed.of(found[text]) for text in texts)
+
+
+def run_blocks(blocks: list[Block], job: Job, config: Config, rows_per_file: int) -> Iterator[Report]:
+    """Blocks -> reports, by the engine of the configuration."""
+    if config.flow.engine == "local":
+        return run_here(blocks, job, rows_per_file)
+    import ray
+
+    total = ray.cluster_resources()
+    pools = size_pools(total.get("CPU", 1), total.get("GPU", 0) if config.embed.device != "cpu" else 0, config.flow)
+    return run_in_ray(blocks, job, pools, rows_per_file)
+
+
+def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
+    """Rows as they are finished. What a worker raised of our errors is raised here as it was there."""
+    try:
+        yield from dataset.iter_rows()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            found = getattr(cause, "cause", None) or cause
+            if isinstance(found, ShotlakeError):
+                raise found from error
+            cause = cause.__cause__
+        raise
+
+
+def _quiet() -> None:
+    """Ray Data's own bars and logs would run over ours; what matters is in our reports."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -1,0 +1,232 @@
+"""One run from its first row in `runs` to its last: its books, its clock, its committer, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+import shotlake
+from shotlake.config import Config
+from shotlake.errors import CommitError, TooManyFailures
+from shotlake.flow.interrupt import Interrupted
+from shotlake.flow.ledger import Ledger, UnitTally, add_usage
+from shotlake.flow.pools import Job, Report, machines
+from shotlake.flow.run_report import RunReport, RunStatus
+from shotlake.flow.space import VectorSpace
+from shotlake.flow.steps import provenance
+from shotlake.records import UnitOutcome, Usage, WorkUnit
+from shotlake.report.cost import run_cost
+from shotlake.report.focus import Charged, cost_rows
+from shotlake.report.meter import Meter
+from shotlake.report.prices import load_prices
+from shotlake.table.committer import Committer, recover
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Lease
+from shotlake.table.rows import table_of
+from shotlake.table.schemas import COSTS, RUNS
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """The state of a run that is not in the lake yet. A context: whatever ends it, `runs` gets its last row."""
+
+    def __init__(self, lake: Lake, space: VectorSpace, config: Config, roots: Sequence[str]) -> None:
+        self.lake, self.space, self.config, self.roots = lake, space, config, list(roots)
+        self.started_at = datetime.now(UTC)
+        self.run_id = f"{self.started_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+        self.ledger = Ledger()
+        self.stages: dict[str, Usage] = {}
+        self.generation = ""
+        self.signal = 0
+        self.message = ""
+        self.epoch = 0
+        self.prices = load_prices(config.report).for_source(self.roots[0])
+        self.prices.price_of(config.report.instance)  # a run that cannot be priced is not begun
+        self._status: RunStatus = "complete"
+        self._tally = UnitTally()
+        self._committer: Committer | None = None
+        self._clock = time.monotonic()
+        self._machines = (1, 1)
+        self._sequence = 0
+        self._planned_us = 0
+
+    def __enter__(self) -> Run:
+        self._append("running", None)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
+        """Interrupted and TooManyFailures end the run, not the program: the report tells of them."""
+        self.ledger.close()
+        expected = isinstance(error, Interrupted | TooManyFailures)
+        if isinstance(error, Interrupted):
+            self._status, self.signal = "interrupted", error.signum
+        elif error is not None:
+            self._status, self.message = "failed", str(error)
+        elif self.ledger.videos["deferred"]:
+            self._status = "partial"
+        report = self.report()
+        self._append(self._status, report)
+        if self.ledger.covered_us or self.stages:
+            self._append_costs(report)
+        return expected
+
+    @property
+    def job(self) -> Job:
+        """What the steps are made of."""
+        f = self.config
+        columns = provenance(self.space.encoder, f.embed.device)
+        return Job(self.space.clip_spec, f.decode, f.embed, self.lake.root, self.run_id, columns)
+
+    @contextmanager
+    def measured(self, stage: str) -> Iterator[Meter]:
+        """Add what the block uses in this process to a stage."""
+        meter = Meter()
+        try:
+            with meter:
+                yield meter
+        finally:
+            add_usage(self.stages, stage, meter.usage)
+
+    @property
+    def has_news(self) -> bool:
+        """True if the run has written vectors."""
+        return self.ledger.cells["written"] > 0
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """Append rows of this run, once."""
+        self._sequence += 1
+        self.lake.append(table, rows, (f"{self.run_id}/{table}", self._sequence))
+
+    def within_limit(self, units: list[WorkUnit]) -> list[WorkUnit]:
+        """Those of the units that `limits.max_hours` leaves room for; the others are deferred."""
+        limit_us = (self.config.limits.max_hours or math.inf) * 3.6e9
+        kept = []
+        for unit in units:
+            if self._planned_us >= limit_us:
+                break
+            self._planned_us += unit.n_cells * self.space.clip_spec.stride_us
+            kept.append(unit)
+        return kept
+
+    @contextmanager
+    def committing(self, lease: Lease) -> Iterator[None]:
+        """Reports that are taken in the block are committed under the lease; what is whole is committed at its end."""
+        self.epoch = lease.epoch
+        self._machines = machines(self.config.flow)
+        recover(self.lake, lease)
+        metadata = {"code_version": shotlake.__version__, "config_digest": self.config.digest()}
+        self._committer = Committer(self.lake, lease, self.run_id, self.config.table, metadata)
+        try:
+            yield
+        except CommitError as error:
+            if not isinstance(error, TooManyFailures):
+                raise
+            self._committer.close()
+            raise
+        except Interrupted:
+            self._committer.close()
+            raise
+        else:
+            with self.measured("write"):
+                self._committer.close()
+
+    def take(self, report: Report) -> list[UnitOutcome]:
+        """Book a report of the writers and hand it to the committer; the units that are whole now.
+
+        Errors: TooManyFailures, LeaseLost, InvalidFile.
+        """
+        for stage in ("embed", "write"):
+            add_usage(self.stages, stage, Usage(**report[stage]))
+        files, outcomes = self._tally.add(report)
+        self.commit(files, outcomes)
+        return outcomes
+
+    def commit(self, files: Sequence[Any], outcomes: Sequence[UnitOutcome]) -> None:
+        """Hand files and whole units to the committer, and count them."""
+        if self._committer is None:
+            raise CommitError("nothing is committed outside of Run.committing()")
+        with self.measured("write"):
+            self._committer.add(files, outcomes)
+        for outcome in outcomes:
+            add_usage(self.stages, "decode", outcome.usage)
+            video = self.ledger.close_unit(outcome)
+            unit = outcome.unit
+            log.info(
+                "run_id=%s unit_id=%s uri=%s status=%s code=%s written=%d",
+                self.run_id, unit.unit_id, unit.video.uri, outcome.status, outcome.code, outcome.written,
+            )  # fmt: skip
+            if video and video[0] == "failed":
+                self._check_failures()
+
+    def _check_failures(self) -> None:
+        limits, failed, listed = self.config.limits, self.ledger.failed_new, self.ledger.videos["listed"]
+        if failed > limits.min_failures and failed > limits.max_failure_ratio * listed:
+            raise TooManyFailures(
+                f"{failed} of {listed} videos failed, more than limits.max_failure_ratio ({limits.max_failure_ratio}); "
+                "`shotlake failures` groups them by code"
+            )
+
+    def report(self) -> RunReport:
+        """The run as it stands."""
+        wall_s = time.monotonic() - self._clock
+        nodes, cores = self._machines
+        hours = self.ledger.covered_us / 3.6e9
+        cost = run_cost(self.stages, wall_s * nodes, cores, hours, self.prices, self.config.report.instance)
+        return RunReport(
+            run_id=self.run_id,
+            status=self._status,
+            ledger=self.ledger,
+            wall_s=wall_s,
+            cores=nodes * cores,
+            cost=cost,
+            stages=self.stages,
+            generation=self.generation,
+            signal=self.signal,
+            message=self.message,
+        )
+
+    def _append(self, status: str, report: RunReport | None) -> None:
+        now = datetime.now(UTC)
+        counts = self.ledger.to_json()
+        row = {
+            "run_id": self.run_id,
+            "status": status,
+            "roots": self.roots,
+            "embed_key": self.space.key,
+            "model_id": self.space.encoder.fingerprint.model_id,
+            "code_version": shotlake.__version__,
+            "config_digest": self.config.digest(),
+            "config": self.config.model_dump_json(),
+            "lease_epoch": self.epoch,
+            "started_at": self.started_at,
+            "ended_at": now if report else None,
+            "videos": list(counts["videos"].items()),
+            "cells": list(counts["cells"].items()),
+            "video_hours": report.video_hours if report else 0.0,
+            "report": json.dumps(report.to_json()) if report else "",
+            "at": now,
+        }
+        self.lake.append("runs", table_of(RUNS, [row]))
+
+    def _append_costs(self, report: RunReport) -> None:
+        collections = {root.rstrip("/").rsplit("/", 1)[-1] for root in self.roots}
+        charged = Charged(
+            run_id=self.run_id,
+            embed_key=self.space.key,
+            collection=", ".join(sorted(collections)),
+            started_at=self.started_at,
+            ended_at=datetime.now(UTC),
+        )
+        rows: pa.Table = table_of(COSTS, cost_rows(report.cost, charged))
+        self.lake.append("costs", rows, (f"{self.run_id}/costs", 1))
