@@ -1,0 +1,1 @@
+"""The service: one replica holds the current index of a lake and answers queries over HTTP."""

@@ -1,0 +1,111 @@
+"""The HTTP API over a live index: FastAPI, without Ray, so that a test needs no cluster.
+
+Every error is problem+json (`problems.py`); unknown fields are refused; a body is never larger than the cap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+import shotlake
+from shotlake.config import ServeConfig
+from shotlake.records import Space
+from shotlake.serve.guard import RequestGuard
+from shotlake.serve.live import LiveIndex
+from shotlake.serve.metrics import Metrics
+from shotlake.serve.problems import add_problem_handlers
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+class TextPart(BaseModel):
+    """Words to look for."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: Text
+
+
+def _as_parts(query: Any) -> Any:
+    return [{"text": query}] if isinstance(query, str) else query
+
+
+class SearchRequest(BaseModel):
+    """A query is a text, or a list that holds one part."""
+
+    model_config = ConfigDict(extra="forbid")
+    query: Annotated[
+        list[TextPart],
+        BeforeValidator(_as_parts, json_schema_input_type=str | list[TextPart]),
+        Field(min_length=1, max_length=1, description="words to look for"),
+    ]
+    limit: Annotated[int, Field(ge=1, le=1000, description="moments in the answer")] | None = None
+    space: Annotated[Space, Field(description="space that ranks the moments")] | None = None
+
+
+def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
+    """The application over `live`, which somebody else refreshes. `config.concurrency` searches run side by side."""
+    app = FastAPI(title="shotlake", version=shotlake.__version__, docs_url=None, redoc_url=None)
+    metrics = Metrics(live)
+    add_problem_handlers(app)
+    _add_routes(app, live, metrics, CapacityLimiter(config.concurrency))
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        started = time.perf_counter()
+        response = await call_next(request)
+        route = getattr(request.scope.get("route"), "path", "unknown")
+        metrics.observe(route, response.status_code, time.perf_counter() - started)
+        return response
+
+    # added last: the outermost
+    waiting = config.concurrency + config.max_queued
+    app.add_middleware(RequestGuard, max_body_bytes=config.max_body_bytes, max_requests=waiting)
+    return app
+
+
+def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: CapacityLimiter) -> None:
+    @app.post("/v1/search")
+    async def search(request: SearchRequest) -> dict[str, Any]:
+        """Moments for a text, best first."""
+        find = live.current().search
+        found = await to_thread.run_sync(find, request.query[0].text, request.limit, request.space, limiter=searches)
+        return found.to_json()
+
+    @app.get("/v1/index")
+    async def index() -> dict[str, Any]:
+        """The generation that answers, and whether the last look at the index went wrong."""
+        current, error = live.current(), live.error
+        manifest = current.manifest
+        return {
+            "generation": manifest.generation,
+            "embed_key": manifest.embed_key,
+            "model_id": manifest.fingerprint.model_id,
+            "table_version": manifest.table_version,
+            "rows": manifest.n_rows,
+            "unindexed_rows": current.fresh.counted,
+            "recall_at_10": {space: manifest.recall_at_10(space) for space in manifest.spaces},
+            "built_at": manifest.built_at.isoformat(),
+            "reload_error": {"code": error.code, "message": error.message} if error else None,
+        }
+
+    @app.get("/healthz")
+    async def healthy() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def ready() -> dict[str, str]:
+        """An index is loaded; 503 until then."""
+        return {"status": "ready", "generation": live.current().manifest.generation}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def exposition() -> Response:
+        """Prometheus text."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)

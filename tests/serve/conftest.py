@@ -1,0 +1,88 @@
+"""A real lake without video: segment k holds the vector of the k-th caption of the shipped encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from shotlake.config import EmbedConfig, load_config
+from shotlake.embed.encoder import Encoder
+from shotlake.embed.load import load_encoder
+from shotlake.index.build import GenerationTarget, TextQueries, build_generation
+from shotlake.index.columns import COLUMNS
+from shotlake.index.publish import publish
+from shotlake.records import embed_key, segment_id, stable_id
+from shotlake.table.lake import Lake
+from shotlake.table.schemas import SEGMENTS
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+CELLS = 10  # segments a video
+
+
+class CaptionLake:
+    """A lake of captions; `grow` adds rows and publishes a generation that holds them."""
+
+    def __init__(self, root: str, encoder: Encoder) -> None:
+        self.config = load_config(sets=[f"lake={root}", "index.target_recall=0.5"], environ={})
+        self.encoder, self.captions = encoder, encoder.captions()
+        self.key = embed_key(encoder.fingerprint, encoder.clip_spec, "grid", "exact")
+        self.lake = Lake.create_or_open(root)
+
+    def grow(self, first: int, n: int) -> str:
+        """Add the captions [first, first + n) and give the new generation's name."""
+        version = self.lake.append("segments", self._rows(range(first, first + n)))
+        root = f"{self.lake.root}/index"
+        queries = TextQueries("captions", self.encoder.embed_text(self.captions))
+        target = GenerationTarget(root, self.key, self.encoder.fingerprint, self.lake.uri("segments"), version)
+        manifest = build_generation(self._batches, first + n, target, queries, self.config.index)
+        publish(root, manifest)
+        return manifest.generation
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        names = [name for name in COLUMNS.names if name != "codec"]
+        for batch in self.lake.batches("segments", [*names, "video_codec", "fused", "visual"]):
+            yield batch.rename_columns([*names, "codec", "fused", "visual"])
+
+    def _rows(self, numbers: range) -> pa.Table:
+        vectors = self.encoder.embed_text([self.captions[k] for k in numbers])
+        videos = [stable_id("video", k // CELLS) for k in numbers]
+        columns = {
+            "segment_id": [segment_id(video, k % CELLS, self.key) for video, k in zip(videos, numbers)],
+            "video_id": videos,
+            "unit_id": videos,
+            "cell": [k % CELLS for k in numbers],
+            "uri": [f"/archive/{k // CELLS:03d}.mp4" for k in numbers],
+            "start_us": [k % CELLS * 2_000_000 for k in numbers],
+            "end_us": [k % CELLS * 2_000_000 + 2_000_000 for k in numbers],
+            "duration_us": [CELLS * 2_000_000] * len(numbers),
+            "recorded_at": [AT] * len(numbers),
+            "fused": list(vectors["fused"]),
+            "visual": list(vectors["visual"]),
+            "run_id": ["r1"] * len(numbers),
+            "embed_key": [self.key] * len(numbers),
+            "collection": ["archive"] * len(numbers),
+        }
+        nulls = [None] * len(numbers)
+        return pa.table({f.name: pa.array(columns.get(f.name, nulls), f.type) for f in SEGMENTS}, schema=SEGMENTS)
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    return load_encoder(EmbedConfig())
+
+
+@pytest.fixture
+def caption_lake(tmp_path, encoder) -> CaptionLake:
+    """An empty one."""
+    return CaptionLake(str(tmp_path / "lake"), encoder)
+
+
+@pytest.fixture(scope="module")
+def full_lake(tmp_path_factory, encoder) -> CaptionLake:
+    """One with 60 captions, for tests that only read."""
+    lake = CaptionLake(str(tmp_path_factory.mktemp("lake")), encoder)
+    lake.grow(0, 60)
+    return lake

@@ -1,0 +1,166 @@
+"""The HTTP contract: the answer of a search, and a problem with a code for everything that is wrong."""
+
+import threading
+
+import pytest
+from fastapi.testclient import TestClient
+
+from shotlake.config import ServeConfig
+from shotlake.query.search import LakeSearch
+from shotlake.serve.app import create_app
+from shotlake.serve.live import LiveIndex
+
+
+def client_of(lake, **limits):
+    live = LiveIndex(lambda: LakeSearch.open(lake.config.lake, lake.encoder, lake.config))
+    live.refresh()
+    return TestClient(create_app(live, ServeConfig(**limits)), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(full_lake):
+    return client_of(full_lake)
+
+
+def assert_problem(response, status, code):
+    body = response.json()
+    assert (response.status_code, body["status"], body["code"]) == (status, status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert body["request_id"] and body["title"] and body["detail"]
+    return body
+
+
+def test_a_text_finds_its_segment_with_the_contract_of_the_command_line(client, full_lake):
+    text = full_lake.captions[17]
+    body = client.post("/v1/search", json={"query": text, "limit": 3}).json()
+    expected = LakeSearch.open(full_lake.config.lake, full_lake.encoder, full_lake.config).search(text, 3)
+    assert body | {"took_ms": {}} == expected.to_json() | {"took_ms": {}}
+    assert set(body["took_ms"]) == {"encode", "search", "columns", "total"}
+    hit = body["hits"][0]
+    assert hit["video_uri"] == "/archive/001.mp4" and hit["start_s"] <= 14.0 < hit["end_s"]
+
+
+def test_a_list_of_one_part_is_the_same_query_and_the_space_is_obeyed(client, full_lake):
+    text = full_lake.captions[5]
+    plain = client.post("/v1/search", json={"query": text}).json()
+    listed = client.post("/v1/search", json={"query": [{"text": text}]}).json()
+    visual = client.post("/v1/search", json={"query": text, "space": "visual"}).json()
+    assert plain["hits"] == listed["hits"]
+    assert visual["hits"][0]["score"] == visual["hits"][0]["scores"]["visual"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"query": "x", "limt": 3}, "limt: "),
+        ({"query": [{"text": "x", "wieght": 1}]}, "query.0.wieght: "),
+        ({"query": [{"text": "x"}, {"text": "y"}]}, "query: "),
+        ({"query": []}, "query: "),
+        ({"query": "  "}, "query.0.text: "),
+        ({"query": 7}, "query: "),
+        ({"query": "x" * 2001}, "query.0.text: "),
+        ({"query": "x", "limit": 0}, "limit: "),
+        ({"query": "x", "limit": 1001}, "limit: "),
+        ({"query": "x", "space": "smell"}, "space: "),
+        ({}, "query: "),
+        ([], "body: "),
+    ],
+)
+def test_a_wrong_body_is_refused_and_names_the_field(client, body, words):
+    assert words in assert_problem(client.post("/v1/search", json=body), 422, "bad_request")["detail"]
+
+
+def test_broken_json_unknown_words_and_unknown_spaces(client):
+    broken = client.post("/v1/search", content=b'{"query": ', headers={"Content-Type": "application/json"})
+    assert_problem(broken, 400, "bad_json")
+    body = assert_problem(client.post("/v1/search", json={"query": "zzqx bleurgh"}), 422, "query")
+    assert "bleurgh" in body["detail"]
+    body = assert_problem(client.post("/v1/search", json={"query": "red circle", "space": "audio"}), 422, "query")
+    assert "fused, visual" in body["detail"]
+
+
+def test_unknown_paths_and_methods_are_problems_too(client):
+    assert_problem(client.get("/v2/search"), 404, "not_found")
+    response = client.get("/v1/search")
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+
+
+def test_a_body_over_the_cap_is_refused_declared_or_not(full_lake):
+    client = client_of(full_lake, max_body_bytes=100)
+
+    def chunks():
+        for _ in range(1000):
+            yield b"x" * 50
+
+    assert_problem(client.post("/v1/search", content=b"x" * 101), 413, "body_too_large")
+    assert_problem(client.post("/v1/search", content=chunks()), 413, "body_too_large")
+    assert client.post("/v1/search", json={"query": full_lake.captions[1]}).status_code == 200
+
+
+def test_the_request_keeps_its_own_id_if_it_is_plain(client):
+    own = client.post("/v1/search", json={}, headers={"X-Request-ID": "job-7.a_b"})
+    assert own.json()["request_id"] == "job-7.a_b"
+    odd = client.post("/v1/search", json={}, headers={"X-Request-ID": '"<script>'})
+    assert "<" not in odd.json()["request_id"]
+
+
+def test_more_requests_than_the_queue_holds_are_sent_away_and_health_still_answers(full_lake, monkeypatch):
+    entered, release = threading.Semaphore(0), threading.Event()
+    search = LakeSearch.search
+
+    def slow(self, *arguments):
+        entered.release()
+        release.wait(20)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(LakeSearch, "search", slow)
+    with client_of(full_lake, concurrency=1, max_queued=0) as client:
+        answers = []
+        body = {"query": full_lake.captions[1]}
+        first = threading.Thread(target=lambda: answers.append(client.post("/v1/search", json=body)))
+        first.start()
+        assert entered.acquire(timeout=10)
+        refused = client.post("/v1/search", json=body)
+        assert_problem(refused, 429, "too_many_requests")
+        assert refused.headers["retry-after"] == "1"
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+        release.set()
+        first.join()
+        assert answers[0].status_code == 200
+        assert client.post("/v1/search", json=body).status_code == 200
+
+
+def test_without_an_index_it_is_healthy_and_not_ready(caption_lake):
+    client = client_of(caption_lake)
+    assert client.get("/healthz").json() == {"status": "ok"}
+    answers = [client.get("/readyz"), client.get("/v1/index"), client.post("/v1/search", json={"query": "red circle"})]
+    for answer in answers:
+        assert_problem(answer, 503, "no_index")
+        assert answer.headers["retry-after"] == "10"
+
+
+def test_an_error_of_the_service_is_a_problem_without_details(client, monkeypatch, caplog):
+    monkeypatch.setattr(LakeSearch, "search", lambda *_: 1 / 0)
+    body = assert_problem(client.post("/v1/search", json={"query": "red circle"}), 500, "internal")
+    assert "division" not in body["detail"]
+    assert body["request_id"] in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def test_the_index_and_the_metrics_tell_what_is_served(client, full_lake):
+    client.post("/v1/search", json={"query": full_lake.captions[1]})
+    client.get("/made-up/by/a/scanner")
+    index = client.get("/v1/index").json()
+    assert (index["rows"], index["model_id"], index["reload_error"]) == (60, "mini", None)
+    assert set(index["recall_at_10"]) == {"fused", "visual"}
+    assert client.get("/readyz").json()["generation"] == index["generation"]
+    lines = client.get("/metrics").text.splitlines()
+    assert 'shotlake_requests_total{route="/v1/search",status="200"} 1.0' in lines
+    assert 'shotlake_requests_total{route="unknown",status="404"} 1.0' in lines
+    assert "shotlake_index_loaded 1.0" in lines and "shotlake_index_stale 0.0" in lines
+
+
+def test_the_schema_describes_the_query_as_text_or_parts(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    kinds = [option.get("type") for option in schemas["SearchRequest"]["properties"]["query"]["anyOf"]]
+    assert kinds == ["string", "array"]

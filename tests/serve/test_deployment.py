@@ -1,0 +1,141 @@
+"""The service on a real Ray Serve: ready line, answers, a new generation without a failed request, a clean end."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from shotlake.config import EmbedConfig, ServeConfig
+from shotlake.errors import BadModel, ConfigError, NoIndex, SourceMissing
+from shotlake.serve.deployment import run_service
+
+pytestmark = pytest.mark.ray
+
+
+def with_service(config, **values):
+    return config.model_copy(update={"serve": ServeConfig(port=0, **values)})
+
+
+def wait_until(condition, seconds=60):
+    for _ in range(seconds * 20):
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+class Running:
+    """`run_service` in a thread; `url` is where its ready line says that it listens."""
+
+    def __init__(self, config, capfd):
+        self._stop, self.error = threading.Event(), None
+        self._thread = threading.Thread(target=self._run, args=(config,))
+        self._capfd, self.line = capfd, ""
+
+    def _run(self, config):
+        try:
+            run_service(config, self._stop)
+        except Exception as error:
+            self.error = error
+
+    def __enter__(self):
+        self._thread.start()
+        assert wait_until(self._is_ready), self.error
+        self.url = self.line.split("ready at ")[1].split()[0]
+        return self
+
+    def _is_ready(self):
+        self.line += self._capfd.readouterr().err
+        return "ready at " in self.line or not self._thread.is_alive()
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive() and self.error is None
+
+
+def test_it_answers_and_swaps_generations_without_a_failed_request(ray_cluster, caption_lake, capfd):
+    from ray import serve
+
+    first = caption_lake.grow(0, 40)
+    try:
+        with Running(with_service(caption_lake.config, poll_s=0.2), capfd) as service, httpx.Client(timeout=30) as http:
+            assert first in service.line
+
+            def ask(number):
+                body = {"query": caption_lake.captions[number], "limit": 1}
+                return http.post(f"{service.url}/v1/search", json=body)
+
+            answer = ask(3).json()
+            assert (answer["index"]["generation"], answer["hits"][0]["video_uri"]) == (first, "/archive/000.mp4")
+            assert http.get(f"{service.url}/readyz").json()["generation"] == first
+            problem = http.post(f"{service.url}/v1/search", json={"query": "x", "limt": 1})
+            assert problem.status_code == 422 and "limt" in problem.json()["detail"]
+            assert problem.headers["x-request-id"] == problem.json()["request_id"]
+
+            publish = threading.Thread(target=caption_lake.grow, args=(40, 40))
+            publish.start()
+            seen = []
+            assert wait_until(lambda: seen.append(ask(45)) or seen[-1].json()["index"]["generation"] != first)
+            publish.join()
+            assert {answer.status_code for answer in seen} == {200}
+            assert seen[-1].json()["hits"][0]["video_uri"] == "/archive/004.mp4"
+    finally:
+        serve.shutdown()
+
+
+def test_a_lake_without_index_is_refused_before_anything_is_started(caption_lake, tmp_path):
+    with pytest.raises(NoIndex, match="index build"):
+        run_service(with_service(caption_lake.config))
+    with pytest.raises(SourceMissing, match="no lake"):
+        run_service(with_service(caption_lake.config.model_copy(update={"lake": str(tmp_path / "nowhere")})))
+
+
+@pytest.mark.slow
+def test_what_keeps_the_replica_from_loading_is_the_commands_error(ray_cluster, caption_lake):
+    from ray import serve
+
+    caption_lake.grow(0, 20)
+    config = caption_lake.config.model_copy(update={"embed": EmbedConfig(model="no-such-model")})
+    try:
+        with pytest.raises(BadModel, match="no-such-model"):
+            run_service(with_service(config))
+    finally:
+        serve.shutdown()
+
+
+def test_a_taken_port_is_named_before_anything_is_started(caption_lake):
+    caption_lake.grow(0, 20)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = caption_lake.config.model_copy(update={"serve": ServeConfig(port=port)})
+        with pytest.raises(ConfigError, match=rf"serve\.port {port}"):
+            run_service(config)
+
+
+def test_the_command_says_when_it_is_ready_and_ends_cleanly_on_a_signal(caption_lake):
+    caption_lake.grow(0, 20)
+    code = "import sys; from shotlake.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["serve", "--lake", caption_lake.config.lake, "--set", "serve.port=0", "--set", "flow.num_cpus=1"]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        said = []
+        while not (said and said[-1].startswith("ready at ")):
+            said.append(process.stderr.readline())
+            assert said[-1], f"it ended before it was ready: {''.join(said)}"
+        body = {"query": caption_lake.captions[2]}
+        answer = httpx.post(f"{said[-1].split()[2]}/v1/search", json=body, timeout=30)
+        assert answer.json()["hits"][0]["video_uri"] == "/archive/000.mp4"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.wait()

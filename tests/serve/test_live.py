@@ -1,0 +1,103 @@
+"""The snapshot in use is replaced by a better one only, and whatever goes wrong it goes on answering."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from shotlake.errors import CorruptGeneration, NoIndex, SourceMissing
+from shotlake.query.search import LakeSearch
+from shotlake.serve.live import LiveIndex
+
+
+def live_on(lake):
+    return LiveIndex(lambda: LakeSearch.open(lake.config.lake, lake.encoder, lake.config))
+
+
+def test_without_an_index_it_says_so_and_finds_it_once_it_is_published(caption_lake):
+    live = live_on(caption_lake)
+    with pytest.raises(NoIndex):
+        live.current()
+    live.refresh()
+    with pytest.raises(NoIndex, match="index build"):
+        live.current()
+    assert (live.generation, live.failed_reloads) == ("", 1)
+    generation = caption_lake.grow(0, 40)
+    live.refresh()
+    assert live.current().manifest.generation == live.generation == generation
+    assert live.error is None
+
+
+def test_a_new_generation_takes_over_and_the_old_snapshot_still_answers(caption_lake):
+    caption_lake.grow(0, 40)
+    live = live_on(caption_lake)
+    live.refresh()
+    before = live.current()
+    live.refresh()
+    assert live.reloads == 1
+    caption_lake.grow(40, 40)
+    live.refresh()
+    assert live.reloads == 2
+    assert (before.manifest.n_rows, live.current().manifest.n_rows) == (40, 80)
+    assert before.search(caption_lake.captions[3]).hits
+
+
+def test_a_damaged_generation_is_refused_and_the_old_one_kept(caption_lake):
+    first = caption_lake.grow(0, 40)
+    live = live_on(caption_lake)
+    live.refresh()
+    second = caption_lake.grow(40, 40)
+    rows = next(Path(caption_lake.config.lake, "index", caption_lake.key, second).rglob("rows.f16"))
+    data = bytearray(rows.read_bytes())
+    data[100] ^= 1
+    rows.write_bytes(data)
+    live.refresh()
+    assert isinstance(live.error, CorruptGeneration)
+    assert live.generation == first
+    assert live.current().search(caption_lake.captions[3]).hits
+    data[100] ^= 1
+    rows.write_bytes(data)
+    live.refresh()
+    assert (live.generation, live.error) == (second, None)
+
+
+def test_an_error_of_any_kind_is_kept_and_raised_anew_for_each_caller():
+    def broken():
+        raise MemoryError("out of it")
+
+    live = LiveIndex(broken)
+    live.refresh()
+    assert live.error is not None and "MemoryError" in live.error.message
+    missing = LiveIndex(lambda: LakeSearch.open("/nowhere", None, None))
+    missing.refresh()
+    with pytest.raises(SourceMissing) as one:
+        missing.current()
+    with pytest.raises(SourceMissing) as other:
+        missing.current()
+    assert one.value is not other.value
+
+
+def test_threads_that_refresh_and_search_at_once_never_fail(caption_lake):
+    caption_lake.grow(0, 40)
+    live = live_on(caption_lake)
+    live.refresh()
+    stop, errors = threading.Event(), []
+
+    def ask():
+        while not stop.is_set():
+            try:
+                assert live.current().search(caption_lake.captions[5]).hits
+            except Exception as error:
+                errors.append(error)
+                return
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for first in (40, 80):
+        caption_lake.grow(first, 40)
+        live.refresh()
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert errors == [] and live.reloads == 3
