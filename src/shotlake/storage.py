@@ -146,7 +146,7 @@ def write_bytes(uri: str, data: bytes) -> None:
         obstore.put(_bucket(bucket), key, data)
 
 
-def create(uri: str, data: bytes | memoryview) -> None:
+def create(uri: str, data: bytes) -> None:
     """Put the object only if nothing has its name. Errors: AlreadyExists."""
     if not is_remote(uri):
         _write_local(Path(uri), data, replace=False)
@@ -215,17 +215,17 @@ def check_create_only(root: str) -> None:
     probe = join(root, f"_probe-{uuid.uuid4().hex}")
     try:
         create(probe, b"1")
-        try:
-            create(probe, b"2")
-        except AlreadyExists:
-            return
-        raise UnsafeStore(
-            f"the store of {root!r} overwrites on a create-only put; commits would be lost, use another store"
-        )
     except OSError as error:
         raise AccessDenied(f"cannot write to {root!r} ({error.strerror}); check its permissions") from None
+    try:
+        create(probe, b"2")
+    except AlreadyExists:
+        return
     finally:
         delete(probe)
+    raise UnsafeStore(
+        f"the store of {root!r} overwrites on a create-only put; commits would be lost, use another store"
+    )
 
 
 def delta_options(uri: str) -> dict[str, str]:
@@ -364,7 +364,7 @@ def _local_info(path: Path, key: str) -> ObjectInfo:
     return ObjectInfo(str(path), key, status.st_size, _local_etag(status), modified_at)
 
 
-def _write_local(path: Path, data: bytes | memoryview, replace: bool) -> None:
+def _write_local(path: Path, data: bytes, replace: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     part.write_bytes(data)

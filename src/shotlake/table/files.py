@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -142,8 +143,9 @@ def _write(lake_root: str, run_id: str, rows: pa.Table, embed_key: str, collecti
         write_statistics=list(KEY_COLUMNS),
         row_group_size=50_000,
     )
-    path = f"{embed_key}/{run_id}-{uuid.uuid4().hex}.parquet"
-    data = memoryview(out.getvalue())
+    # The log knows the partition; Polars and others believe the folders' names instead.
+    path = f"embed_key={embed_key}/collection={quote(collection, safe='')}/{run_id}-{uuid.uuid4().hex}.parquet"
+    data = out.getvalue().to_pybytes()
     storage.create(data_uri(lake_root, path), data)
     counts = {span.unit_id: span.n_rows for span in _spans(part)}
     return FileReport(path, len(data), len(part), embed_key, collection, counts, _stats(part))
@@ -153,8 +155,10 @@ def _rounded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The same lists with values that float16 can hold."""
     chunks = []
     for chunk in column.chunks:
-        values = chunk.values.to_numpy(zero_copy_only=False).astype(np.float16).astype(np.float32)
-        chunks.append(pa.ListArray.from_arrays(chunk.offsets, pa.array(values), mask=chunk.is_null()))
+        values = chunk.flatten().to_numpy(zero_copy_only=False).astype(np.float16).astype(np.float32)
+        lengths = pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False)
+        offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+        chunks.append(pa.ListArray.from_arrays(offsets, pa.array(values), mask=chunk.is_null()))
     return pa.chunked_array(chunks, column.type)
 
 

@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction
 
 from shotlake import storage
 from shotlake.errors import AccessDenied, CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing, StoreError
-from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES
+from shotlake.table.schemas import KEY_COLUMNS, LAKE_FORMAT, PARTITIONS, TABLES
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class Lake:
                 schema,
                 mode="ignore",
                 partition_by=PARTITIONS.get(table, []),
-                configuration={"delta.enableDeletionVectors": "false", FORMAT_PROPERTY: str(LAKE_FORMAT)},
+                configuration=_properties_of(table),
                 storage_options=storage.delta_options(uri),
                 raise_if_key_not_exists=False,
             )
@@ -200,6 +200,15 @@ class Lake:
         if found != str(LAKE_FORMAT):
             advice = "upgrade shotlake" if found.isdigit() and int(found) > LAKE_FORMAT else "run `shotlake migrate`"
             raise LakeFormat(f"the lake at {self.root!r} has format {found}, this is format {LAKE_FORMAT}; {advice}")
+
+
+def _properties_of(table: str) -> dict[str, str | None]:
+    properties: dict[str, str | None] = {"delta.enableDeletionVectors": "false", FORMAT_PROPERTY: str(LAKE_FORMAT)}
+    if table == "segments":
+        # delta-rs takes a column without statistics for one without values, and a filter on it finds nothing,
+        # unless it is told which columns have statistics.
+        properties["delta.dataSkippingStatsColumns"] = ",".join(KEY_COLUMNS)
+    return properties
 
 
 def _add(snapshot: DeltaTable, actions: list[AddAction], properties: CommitProperties) -> None:
