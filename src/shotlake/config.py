@@ -1,7 +1,7 @@
 """The configuration: one frozen tree, YAML < environment < `--set a.b=v`; a wrong key is named by its full path.
 
 A room is handed its own section only. Secrets never stand here: stores use the ambient credentials of the cloud.
-Environment: SHOTLAKE_EMBED__MODEL=mini sets `embed.model`.
+Environment: SHOTLAKE_EMBED__MODEL=mini sets `embed.model`, SHOTLAKE_LAKE=s3://b/lake sets `lake`.
 """
 
 from __future__ import annotations
@@ -178,13 +178,15 @@ def load_config(file: str | None = None, sets: Iterable[str] = (), environ: Mapp
     """Read YAML `file`, then SHOTLAKE_* of `environ`, then `sets` ("a.b=v"). Errors: ConfigError, naming the key."""
     tree = _read_yaml(file) if file else {}
     for name, value in sorted((os.environ if environ is None else environ).items()):
-        if name.startswith("SHOTLAKE_") and "__" in name:
-            _assign(tree, name.removeprefix("SHOTLAKE_").lower().split("__"), _scalar(value, name), name)
+        keys = name.removeprefix("SHOTLAKE_").lower().split("__")
+        if name.startswith("SHOTLAKE_") and (len(keys) > 1 or keys[0] in Config.model_fields):
+            _assign(tree, keys, _scalar(value, keys, name), name)
     for item in sets:
         path, sign, value = item.partition("=")
         if not sign:
             raise ConfigError(f"--set {item!r} has no '='; write --set section.key=value")
-        _assign(tree, path.strip().split("."), _scalar(value, path), path)
+        keys = path.strip().split(".")
+        _assign(tree, keys, _scalar(value, keys, path), path)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -226,11 +228,21 @@ def _read_yaml(file: str) -> dict[str, Any]:
     return tree
 
 
-def _scalar(text: str, path: str) -> Any:
+def _scalar(text: str, keys: list[str], path: str) -> Any:
+    """The value that YAML makes of the text; a text field takes it as it stands, be it all digits."""
     try:
-        return yaml.safe_load(text) if text else ""
+        return yaml.safe_load(text) if text and not _is_text(keys) else text
     except yaml.YAMLError:
         raise ConfigError(f"{path} is {text!r}, which is not a valid value; quote it") from None
+
+
+def _is_text(keys: list[str]) -> bool:
+    model: Any = Config
+    for key in keys:
+        if not (isinstance(model, type) and issubclass(model, Section) and key in model.model_fields):
+            return False
+        model = model.model_fields[key].annotation
+    return model is str
 
 
 def _assign(tree: dict[str, Any], keys: list[str], value: Any, path: str) -> None:
@@ -249,6 +261,9 @@ def _sentence(error: ValidationError) -> str:
         close = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "`shotlake config schema` lists all keys"
         return f"unknown key {path}: {hint}"
+    if first["type"] == "model_type":
+        keys = [key for key in known if key.startswith(f"{path}.")]
+        return f"{path} is {value!r}: it is a section; set a key of it, such as {keys[0]}"
     if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*[a-zA-Z%]+\s*", value):
         unit = {"s": "seconds", "bytes": "bytes", "hours": "hours", "px": "pixels"}.get(
             path.rsplit("_", 1)[-1], "its unit"
