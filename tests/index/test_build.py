@@ -99,8 +99,9 @@ def test_layout_counts_and_hashes(sharded):
     epochs = [
         f"epochs/{name}/{space}/{file}" for space in ("fused", "visual") for file in ("trained.faiss", "report.json")
     ]
-    assert stored == {*shards, *epochs, f"{name}/manifest.json", "CURRENT/1.json"}
-    assert {file.path for file in manifest.files} == {*shards, *epochs}
+    truths = [f"{name}/{space}/truth-{kind}.npz" for space in ("fused", "visual") for kind in ("text", "segment")]
+    assert stored == {*shards, *epochs, *truths, f"{name}/manifest.json", "CURRENT/1.json"}
+    assert {file.path for file in manifest.files} == {*shards, *epochs, *truths}
     assert manifest.n_rows == manifest.plan.n_rows == 3000
     assert [shard.first_row for shard in manifest.shards] == [0, 1000, 2000]
     assert (manifest.spaces["fused"].n_vectors, manifest.spaces["visual"].n_vectors) == (3000, 2400)

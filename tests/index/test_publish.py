@@ -87,7 +87,7 @@ def test_the_gate(tmp_path, table):
     with pytest.raises(RecallTooLow, match=r"lower 95% bound 0\.9300, under 0\.95"):
         publish(root, manifest.model_copy(update={"spaces": spaces}))
     lost = manifest.model_copy(update={"shards": ()})
-    with pytest.raises(IndexingError, match="holds 0 rows, table version 1 has 300"):
+    with pytest.raises(IndexingError, match="holds 0 live rows, table version 1 has 300"):
         publish(root, lost)
     with pytest.raises(NoIndex):
         current(root, KEY)

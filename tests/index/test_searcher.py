@@ -15,7 +15,7 @@ from shotlake.index import scan
 from shotlake.index.searcher import Searcher
 from shotlake.records import stable_id
 
-FILES = ("trained.faiss", "report.json", "ivf.faiss", "rows.f16", "columns.arrow", "stats.json")
+FILES = ("trained.faiss", "report.json", "ivf.faiss", "rows.f16", "columns.arrow", "stats.json", "truth-text.npz")
 
 
 @pytest.fixture(scope="module")

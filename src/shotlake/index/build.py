@@ -1,54 +1,35 @@
-"""Building a generation: sample, train, fill shards, tune, store. `build_generation` reads top to bottom.
+"""Building a generation: sample, train, fill shards, measure, store; or adding fresh shards to the epoch of another.
 
 Nothing that is stored is visible before `publish` names it; the manifest is written last and never replaced.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import os
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import faiss
-import numpy as np
 
 from shotlake import storage
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 from shotlake.index.files import file_entry
-from shotlake.index.manifest import (
-    INDEX_NAME,
-    ROWS_NAME,
-    Cost,
-    File,
-    Manifest,
-    QueryKind,
-    Shard,
-    SpaceEntry,
-    SpaceShard,
-    Tuning,
-)
-from shotlake.index.rows import RowSource, SmallestIds, blocks, vectors_of
-from shotlake.index.scan import ShardVectors, SpaceVectors, load_index, load_trained, map_rows
-from shotlake.index.shard import ShardPlace, build_shard
+from shotlake.index.fill import Truths, fill_shards, map_shards, train_epoch
+from shotlake.index.manifest import Cost, File, Manifest, QueryKind, Shard, SpaceEntry, SpaceShard, Tuning
+from shotlake.index.rows import RowSource, sample_rows
+from shotlake.index.scan import SpaceVectors, load_trained
+from shotlake.index.searcher import Searcher
+from shotlake.index.shard import ShardPlace
 from shotlake.index.sizing import IndexPlan, plan_index
-from shotlake.index.training import train_space
 from shotlake.index.truth import Truth
 from shotlake.index.tuning import tune
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Fingerprint, QueryVectors, Space, stable_id
-
-SEGMENT_QUERIES = 1_000
-TRAINED_NAME, REPORT_NAME = "trained.faiss", "report.json"
-
-Truths = Mapping[Space, dict[QueryKind, Truth]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +58,11 @@ class TextQueries:
 
 
 @dataclass(frozen=True, slots=True)
-class _Filled:
-    """The shards as they stand on this machine, with paths as they will be stored."""
+class TableChange:
+    """How a table version differs from that of a generation: so many rows more, and these videos retired."""
 
-    shards: tuple[Shard, ...]
-    spaces: dict[Space, tuple[SpaceShard, ...]]
+    n_new_rows: int
+    retired_videos: Sequence[str] = ()
 
 
 def build_generation(
@@ -92,45 +73,125 @@ def build_generation(
     `rows()`: batches with the columns of `columns.COLUMNS` and a nullable `list<float32>` a space of `config.spaces`.
     `n_rows`: how many rows the table has, which `publish` holds the shards to. Errors: IndexingError.
     """
-    wheel, built_at = check_one_faiss(), datetime.now(UTC)
-    started, cpu_started = time.monotonic(), time.process_time()
     plan = plan_index(n_rows, _dimension(text_queries, config.spaces), config)
+    with _draft(target) as draft:
+        training, held_out = sample_rows(rows, plan, config.spaces)
+        trained = {space: train_epoch(draft.epoch / space, sample, plan) for space, sample in training.items()}
+        truths: Truths = {
+            space: {"text": Truth(text_queries.vectors[space]), "segment": Truth(vectors, ids)}
+            for space, (ids, vectors) in held_out.items()
+        }
+        filled = fill_shards(rows, plan, ShardPlace(draft.generation, 0, 0), trained, truths)
+        spaces = {}
+        for space, path in trained.items():
+            vectors = SpaceVectors(load_trained(path), map_shards(draft.folder, filled, space, plan.dim))
+            spaces[space] = SpaceEntry(
+                epoch=draft.name,
+                trained=path.relative_to(draft.folder).as_posix(),
+                n_vectors=_count(filled.spaces[space]),
+                shards=filled.spaces[space],
+                tuning=_tune_kinds(vectors, truths[space], text_queries.source, config),
+                truths=_save_truths(draft, space, truths[space]),
+            )
+        return draft.store(plan, filled.shards, spaces, config)
+
+
+def update_generation(
+    rows: RowSource, change: TableChange, parent: Manifest, target: GenerationTarget, config: IndexConfig
+) -> Manifest:
+    """Store a generation that has the shards of `parent`, unchanged, and fresh ones of the same epoch for the new rows.
+
+    `rows()`: the live rows that the parent has not; called once. The recall is measured again, with the queries and the
+    truth of the parent, from which retired rows are taken. Errors: IndexingError, CorruptGeneration.
+    """
+    searcher = Searcher.load(target.index_root, parent)
+    hidden = searcher.find("video_id", change.retired_videos)
+    plan = replace(parent.plan, n_rows=parent.n_rows - len(hidden) + change.n_new_rows)
+    with _draft(replace(target, parent=parent.generation)) as draft:
+        trained = {space: searcher.files[entry.trained] for space, entry in parent.spaces.items()}
+        truths: Truths = {
+            space: {kind: Truth.load(searcher.files[path]).without(hidden) for kind, path in entry.truths.items()}
+            for space, entry in parent.spaces.items()
+        }
+        n_shards = max(1, -(-change.n_new_rows // config.rows_per_shard))
+        fresh_plan = replace(plan, n_rows=change.n_new_rows, n_shards=n_shards)
+        start = ShardPlace(draft.generation, len(parent.shards), parent.n_rows)
+        fresh = fill_shards(rows, fresh_plan, start, trained, truths)
+        spaces = {}
+        for space, entry in parent.spaces.items():
+            shards = [*searcher.spaces[space].shards, *map_shards(draft.folder, fresh, space, plan.dim)]
+            vectors = SpaceVectors(load_trained(trained[space]), shards, hidden)
+            entries = (*entry.shards, *fresh.spaces[space])
+            tuning = _tune_kinds(vectors, truths[space], entry.tuning["text"].source, config)
+            saved = _save_truths(draft, space, truths[space])
+            changed = {"n_vectors": _count(entries), "shards": entries, "tuning": tuning, "truths": saved}
+            spaces[space] = entry.model_copy(update=changed)
+        earlier = parent.model_copy(update={"retired_rows": len(hidden)})
+        return draft.store(plan, (*parent.shards, *fresh.shards), spaces, config, earlier)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A generation while it is made, in a scratch folder that is laid out like the lake's."""
+
+    target: GenerationTarget
+    folder: Path
+    name: str
+    wheel: str
+    built_at: datetime
+    cpu_from_s: float
+    wall_from_s: float
+
+    @property
+    def generation(self) -> Path:
+        """Where its shards stand."""
+        return self.folder / self.name
+
+    @property
+    def epoch(self) -> Path:
+        """Where its trained spaces stand, if it has its own."""
+        return self.folder / "epochs" / self.name
+
+    def store(
+        self,
+        plan: IndexPlan,
+        shards: tuple[Shard, ...],
+        spaces: dict[Space, SpaceEntry],
+        config: IndexConfig,
+        earlier: Manifest | None = None,
+    ) -> Manifest:
+        """Upload every file, then the manifest, which refers to the files of an `earlier` generation as well."""
+        files = _upload(self.folder, self.target.folder)
+        target = self.target
+        manifest = Manifest(
+            generation=self.name,
+            parent=target.parent,
+            embed_key=target.embed_key,
+            fingerprint=target.fingerprint,
+            faiss=self.wheel,
+            table_uri=target.table_uri,
+            table_version=target.table_version,
+            built_at=self.built_at,
+            plan=plan,
+            min_queries=config.min_queries,
+            retired_rows=earlier.retired_rows if earlier else 0,
+            shards=shards,
+            spaces=spaces,
+            files=(*_kept_files(earlier, spaces), *files) if earlier else files,
+            cost=Cost(cpu_s=time.process_time() - self.cpu_from_s, wall_s=time.monotonic() - self.wall_from_s),
+        )
+        storage.create(storage.join(target.folder, manifest.path), manifest.to_bytes())
+        return manifest
+
+
+@contextmanager
+def _draft(target: GenerationTarget) -> Iterator[_Draft]:
+    """A new name and an empty scratch folder, which is gone afterwards."""
+    wheel, built_at = check_one_faiss(), datetime.now(UTC)
+    started = time.process_time(), time.monotonic()
     name = f"{target.table_version:08d}-{stable_id(built_at.isoformat(), socket.gethostname(), os.getpid())[:8]}"
     with tempfile.TemporaryDirectory(prefix="shotlake-index-") as scratch:
-        work = Path(scratch)
-        training, held_out = _sample(rows, plan, config.spaces)
-        trained = {space: _train(work, name, space, sample, plan) for space, sample in training.items()}
-        truths = {space: _truths(text_queries, space, held_out[space]) for space in trained}
-        filled = _fill(rows, plan, work / name, trained, truths)
-        spaces = {
-            space: SpaceEntry(
-                epoch=name,
-                trained=path.relative_to(work).as_posix(),
-                n_vectors=sum(shard.n_vectors for shard in filled.spaces[space]),
-                shards=filled.spaces[space],
-                tuning=_tune(_load(work, path, filled, space, plan), truths[space], text_queries, plan, config),
-            )
-            for space, path in trained.items()
-        }
-        files = _upload(work, target.folder)
-    manifest = Manifest(
-        generation=name,
-        parent=target.parent,
-        embed_key=target.embed_key,
-        fingerprint=target.fingerprint,
-        faiss=wheel,
-        table_uri=target.table_uri,
-        table_version=target.table_version,
-        built_at=built_at,
-        plan=plan,
-        min_queries=config.min_queries,
-        shards=filled.shards,
-        spaces=spaces,
-        files=files,
-        cost=Cost(cpu_s=time.process_time() - cpu_started, wall_s=time.monotonic() - started),
-    )
-    storage.create(storage.join(target.folder, manifest.path), manifest.to_bytes())
-    return manifest
+        yield _Draft(target, Path(scratch), name, wheel, built_at, *started)
 
 
 def _dimension(queries: TextQueries, spaces: tuple[Space, ...]) -> int:
@@ -145,74 +206,34 @@ def _dimension(queries: TextQueries, spaces: tuple[Space, ...]) -> int:
     return int(queries.vectors[spaces[0]].shape[1])
 
 
-def _sample(
-    rows: RowSource, plan: IndexPlan, spaces: tuple[Space, ...]
-) -> tuple[dict[Space, SmallestIds], dict[Space, SmallestIds]]:
-    """First pass: what to train on and which segments to ask for, of every space that has vectors."""
-    training = {space: SmallestIds(plan.train_rows, plan.dim) for space in spaces}
-    held_out = {space: SmallestIds(SEGMENT_QUERIES, plan.dim, largest=True) for space in spaces}
-    for _, block in blocks(rows(), plan.n_rows):
-        for space in spaces:
-            vectors, present = vectors_of(block, space, plan.dim)
-            ids = block.column("segment_id").filter(present)
-            training[space].add(ids, vectors[present])
-            held_out[space].add(ids, vectors[present])
-    training = {space: sample for space, sample in training.items() if sample.ids}
-    if not training:
-        raise IndexingError(f"no row has a vector in the spaces {list(spaces)}; verify the lake")
-    return training, held_out
-
-
-def _train(work: Path, epoch: str, space: Space, sample: SmallestIds, plan: IndexPlan) -> Path:
-    """Train a space and write the empty index with a report; returns the index file."""
-    started = time.process_time()
-    index = train_space(sample.rows, plan)
-    path = work / "epochs" / epoch / space / TRAINED_NAME
-    path.parent.mkdir(parents=True)
-    faiss.write_index(index, str(path))
-    cpu_s = round(time.process_time() - started, 3)
-    report = {"codec": plan.codec, "nlist": plan.nlist, "train_rows": len(sample.ids), "cpu_s": cpu_s}
-    path.with_name(REPORT_NAME).write_text(json.dumps(report, indent=1))
-    return path
-
-
-def _truths(queries: TextQueries, space: Space, held_out: SmallestIds) -> dict[QueryKind, Truth]:
-    texts = np.ascontiguousarray(queries.vectors[space], dtype=np.float32)
-    return {"text": Truth(texts), "segment": Truth(held_out.rows, held_out.ids)}
-
-
-def _fill(rows: RowSource, plan: IndexPlan, folder: Path, trained: Mapping[Space, Path], truths: Truths) -> _Filled:
-    """Second pass: cut the stream into shards of even size, in its order."""
-    shards: list[Shard] = []
-    entries: dict[Space, list[SpaceShard]] = {space: [] for space in trained}
-    rows_per_shard = -(-plan.n_rows // plan.n_shards)
-    collectors = {space: list(kinds.values()) for space, kinds in truths.items()}
-    for number, run in itertools.groupby(blocks(rows(), rows_per_shard), key=lambda numbered: numbered[0]):
-        place = ShardPlace(folder, f"{number:05d}", number * rows_per_shard)
-        shard, parts = build_shard(place, trained, plan.dim, (block for _, block in run), collectors)
-        shards.append(shard)
-        for space, part in parts.items():
-            path = place.directory(space).relative_to(folder.parent).as_posix()
-            entries[space].append(part.model_copy(update={"path": path}))
-    return _Filled(tuple(shards), {space: tuple(parts) for space, parts in entries.items()})
-
-
-def _load(work: Path, trained: Path, filled: _Filled, space: Space, plan: IndexPlan) -> SpaceVectors:
-    shards = [
-        ShardVectors(load_index(directory / INDEX_NAME), map_rows(directory / ROWS_NAME, plan.dim), shard.first_row)
-        for directory, shard in zip([work / part.path for part in filled.spaces[space]], filled.shards)
-    ]
-    return SpaceVectors(load_trained(trained), shards)
-
-
-def _tune(
-    vectors: SpaceVectors, truths: dict[QueryKind, Truth], queries: TextQueries, plan: IndexPlan, config: IndexConfig
+def _tune_kinds(
+    vectors: SpaceVectors, truths: dict[QueryKind, Truth], text_source: str, config: IndexConfig
 ) -> dict[QueryKind, Tuning]:
-    exact = plan.codec == "exact"
     return {
-        "text": tune(vectors, truths["text"], queries.source, config.target_recall, exact),
-        "segment": tune(vectors, truths["segment"], "rows of the table", config.target_recall_segment, exact),
+        "text": tune(vectors, truths["text"], text_source, config.target_recall),
+        "segment": tune(vectors, truths["segment"], "rows of the table", config.target_recall_segment),
     }
+
+
+def _save_truths(draft: _Draft, space: Space, truths: dict[QueryKind, Truth]) -> dict[QueryKind, str]:
+    paths: dict[QueryKind, str] = {}
+    for kind, truth in truths.items():
+        path = draft.generation / space / f"truth-{kind}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        truth.save(path)
+        paths[kind] = path.relative_to(draft.folder).as_posix()
+    return paths
+
+
+def _kept_files(earlier: Manifest, spaces: dict[Space, SpaceEntry]) -> list[File]:
+    """The files of an earlier generation that the entries still name: epochs and shards, not its truth."""
+    folders = [f"{shard.path}/" for entry in spaces.values() for shard in entry.shards]
+    folders += [entry.trained.rsplit("/", 1)[0] + "/" for entry in spaces.values()]
+    return [file for file in earlier.files if file.path.startswith(tuple(folders))]
+
+
+def _count(shards: Iterable[SpaceShard]) -> int:
+    return sum(shard.n_vectors for shard in shards)
 
 
 def _upload(work: Path, folder: str) -> tuple[File, ...]:

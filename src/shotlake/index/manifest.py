@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shotlake.errors import CorruptGeneration, LakeFormat
-from shotlake.index.sizing import IndexPlan
+from shotlake.index.sizing import Codec, IndexPlan
 from shotlake.records import Fingerprint, Space
 
 FORMAT = 1
@@ -87,6 +87,7 @@ class SpaceEntry(Part):
     n_vectors: int
     shards: tuple[SpaceShard, ...]
     tuning: dict[QueryKind, Tuning]
+    truths: dict[QueryKind, str]
 
 
 class Cost(Part):
@@ -97,7 +98,9 @@ class Cost(Part):
 
 
 class Manifest(Part):
-    """A whole generation. `plan.n_rows` is what the table version holds, `n_rows` what the shards hold."""
+    """A whole generation. The shards hold `n_rows`, of which `retired_rows` are of videos that are not live any more;
+    the table version holds `plan.n_rows` live rows.
+    """
 
     format: int = FORMAT
     generation: str
@@ -111,6 +114,7 @@ class Manifest(Part):
     built_at: datetime
     plan: IndexPlan
     min_queries: int
+    retired_rows: int = 0
     shards: tuple[Shard, ...]
     spaces: dict[Space, SpaceEntry]
     files: tuple[File, ...]
@@ -122,6 +126,16 @@ class Manifest(Part):
         return sum(shard.n_rows for shard in self.shards)
 
     @property
+    def table_rows(self) -> int:
+        """Live rows of the table version."""
+        return self.plan.n_rows
+
+    @property
+    def codec(self) -> Codec:
+        """How vectors are coded: exact, pq or rabitq."""
+        return self.plan.codec
+
+    @property
     def path(self) -> str:
         """Where the manifest stands, relative to the folder of its embed_key."""
         return f"{self.generation}/{MANIFEST_NAME}"
@@ -129,6 +143,10 @@ class Manifest(Part):
     def recall_at_10(self, space: Space) -> dict[QueryKind, float]:
         """The recall that was measured at the chosen points of a space."""
         return {kind: tuning.chosen.recall for kind, tuning in self.spaces[space].tuning.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as plain JSON values."""
+        return self.model_dump(mode="json")
 
     def to_bytes(self) -> bytes:
         """JSON, as stored; the pointer names the sha256 of these bytes."""

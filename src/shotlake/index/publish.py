@@ -97,10 +97,11 @@ def list_embed_keys(index_root: str) -> list[str]:
 
 
 def _check_gate(manifest: Manifest) -> None:
-    if manifest.n_rows != manifest.plan.n_rows:
+    live = manifest.n_rows - manifest.retired_rows
+    if live != manifest.table_rows:
         raise IndexingError(
-            f"generation {manifest.generation} holds {manifest.n_rows} rows, table version {manifest.table_version} "
-            f"has {manifest.plan.n_rows}; build the index again"
+            f"generation {manifest.generation} holds {live} live rows, table version {manifest.table_version} "
+            f"has {manifest.table_rows}; build the index again"
         )
     for space, entry in manifest.spaces.items():
         for kind, tuning in entry.tuning.items():

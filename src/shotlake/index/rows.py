@@ -14,9 +14,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
+from shotlake.index.sizing import IndexPlan
 from shotlake.records import Space
 
 BLOCK_ROWS = 8_192  # rows that are handled together; bounds memory
+
+SEGMENT_QUERIES = 1_000
 
 RowSource = Callable[[], Iterator[pa.RecordBatch]]
 
@@ -54,30 +57,56 @@ class SmallestIds:
     """
 
     def __init__(self, size: int, dim: int, largest: bool = False) -> None:
-        self.size, self.largest = size, largest
-        self._ids = np.empty(0, dtype=object)
-        self._rows = np.empty((0, dim), dtype=np.float16)
+        self._size = size
+        self._order = "descending" if largest else "ascending"
+        self._passes = pc.greater if largest else pc.less
+        self._ids = [pa.array([], pa.string())]
+        self._rows = [np.empty((0, dim), dtype=np.float16)]
+        self._n_pending = 0
+        self._last: str | None = None  # what an id has to be ahead of, once there are enough
 
     def add(self, ids: pa.StringArray, rows: NDArray[np.float16]) -> None:
         """Look at B more rows [B, dim]."""
-        names = np.asarray(ids.to_numpy(zero_copy_only=False), dtype=object)
-        if len(self._ids) == self.size:
-            last = self._ids[-1]
-            close = names > last if self.largest else names < last
-            names, rows = names[close], rows[close]
-        if not len(names):
-            return
-        names, rows = np.concatenate([self._ids, names]), np.concatenate([self._rows, rows])
-        order = np.argsort(names)
-        order = order[::-1][: self.size] if self.largest else order[: self.size]
-        self._ids, self._rows = names[order], rows[order]
+        if self._last is not None:
+            ahead = self._passes(ids, self._last)
+            ids, rows = ids.filter(ahead), rows[np.asarray(ahead)]
+        self._ids.append(ids)
+        self._rows.append(rows)
+        self._n_pending += len(ids)
+        if self._n_pending >= self._size:
+            self._settle()
 
-    @property
-    def ids(self) -> list[str]:
-        """Segment ids of the sample, in order."""
-        return list(self._ids)
+    def result(self) -> tuple[list[str], NDArray[np.float32]]:
+        """Segment ids of the sample and its vectors [size, dim], in the order of the ids."""
+        self._settle()
+        return self._ids[0].to_pylist(), self._rows[0].astype(np.float32)
 
-    @property
-    def rows(self) -> NDArray[np.float32]:
-        """The sample, [size, dim]."""
-        return self._rows.astype(np.float32)
+    def _settle(self) -> None:
+        ids = pa.concat_arrays(self._ids)
+        best = pc.array_sort_indices(ids, order=self._order)[: self._size]
+        self._ids, self._rows = [ids.take(best)], [np.concatenate(self._rows)[np.asarray(best)]]
+        self._n_pending = 0
+        if len(best) == self._size:
+            self._last = self._ids[0][-1].as_py()
+
+
+Sample = tuple[list[str], NDArray[np.float32]]
+
+
+def sample_rows(
+    rows: RowSource, plan: IndexPlan, spaces: tuple[Space, ...]
+) -> tuple[dict[Space, Sample], dict[Space, Sample]]:
+    """What to train on and which segments to ask for, of every space that has vectors. Errors: IndexingError."""
+    training = {space: SmallestIds(plan.train_rows, plan.dim) for space in spaces}
+    queries = {space: SmallestIds(SEGMENT_QUERIES, plan.dim, largest=True) for space in spaces}
+    for _, block in blocks(rows(), plan.n_rows):
+        for space in spaces:
+            vectors, present = vectors_of(block, space, plan.dim)
+            ids = block.column("segment_id").cast(pa.string()).filter(present)
+            training[space].add(ids, vectors[present])
+            queries[space].add(ids, vectors[present])
+    samples = {space: sample.result() for space, sample in training.items()}
+    filled = [space for space in spaces if samples[space][0]]
+    if not filled:
+        raise IndexingError(f"no row has a vector in the spaces {list(spaces)}; verify the lake")
+    return {space: samples[space] for space in filled}, {space: queries[space].result() for space in filled}

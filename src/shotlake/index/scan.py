@@ -77,6 +77,11 @@ class SpaceVectors:
         self._hidden = hidden if hidden is not None and len(hidden) else None
         self._visible = self._selections(self._hidden, inverted=True)
 
+    @property
+    def exact(self) -> bool:
+        """True if the codes are the float16 rows themselves, all in one list."""
+        return isinstance(self._trained, faiss.IndexIVFScalarQuantizer)
+
     def without(self, hidden: Rows) -> SpaceVectors:
         """The same shards, in which the rows `hidden` are never found."""
         return SpaceVectors(self._trained, self.shards, hidden)

@@ -31,6 +31,7 @@ class Searcher:
     manifest: Manifest
     spaces: dict[Space, SpaceVectors]
     shard_columns: tuple[ShardColumns, ...]
+    files: dict[str, Path]  # every verified file by its path in the manifest
 
     @classmethod
     def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None) -> Searcher:
@@ -55,7 +56,7 @@ class Searcher:
         }
         described = next(iter(manifest.spaces.values())).shards
         columns = tuple(ShardColumns(files[f"{part.path}/{COLUMNS_NAME}"]) for part in described)
-        return cls(manifest, spaces, columns)
+        return cls(manifest, spaces, columns, files)
 
     def without(self, hidden: Rows) -> Searcher:
         """The same generation, in which the rows `hidden` (ascending) are never found."""

@@ -30,15 +30,20 @@ ERROR_SAMPLE = 16  # rows of each batch whose reconstruction is measured
 
 @dataclass(frozen=True, slots=True)
 class ShardPlace:
-    """Which shard is written where: `folder` is the generation's, on this machine."""
+    """Which shard is written where: `folder` is the generation's, on this machine, and is named like it."""
 
     folder: Path
-    name: str
+    number: int
     first_row: int
 
-    def directory(self, space: Space) -> Path:
-        """<folder>/<space>/shards/<name>."""
-        return self.folder / space / "shards" / self.name
+    @property
+    def name(self) -> str:
+        """How the shard's folder is called."""
+        return f"{self.number:05d}"
+
+    def path(self, space: Space) -> str:
+        """Where the files of a space stand, relative to the folder of the embed_key."""
+        return f"{self.folder.name}/{space}/shards/{self.name}"
 
 
 @dataclass(slots=True)
@@ -57,6 +62,16 @@ class _Seen:
             earliest_latest = pa.compute.min_max(times).as_py()
             times = [*self.recorded, earliest_latest["min"], earliest_latest["max"]]
             self.recorded = [min(times), max(times)]
+
+    def entry(self, place: ShardPlace) -> Shard:
+        return Shard(
+            name=place.name,
+            first_row=place.first_row,
+            n_rows=self.n_rows,
+            collections=tuple(sorted(self.collections)),
+            recorded_from=self.recorded[0] if self.recorded else None,
+            recorded_to=self.recorded[1] if self.recorded else None,
+        )
 
 
 class _SpaceFiles:
@@ -84,13 +99,13 @@ class _SpaceFiles:
         decoded = self.index.sa_decode(self.index.sa_encode(sample))
         self._errors.append(((sample - decoded) ** 2).sum(axis=1))
 
-    def close(self, shard: Shard, cpu_s: float) -> SpaceShard:
+    def close(self, shard: Shard, path: str, cpu_s: float) -> SpaceShard:
         self._rows.close()
         self._columns.close()
         faiss.write_index(self.index, str(self.directory / INDEX_NAME))
         entry = SpaceShard(
             shard=shard.name,
-            path="",
+            path=path,
             n_vectors=self.index.ntotal,
             imbalance=float(self.index.invlists.imbalance_factor()) if self.index.ntotal else 1.0,
             quantisation_error=float(np.concatenate(self._errors).mean()) if self._errors else 0.0,
@@ -102,20 +117,23 @@ class _SpaceFiles:
 
 def build_shard(
     place: ShardPlace,
-    trained: Mapping[Space, Path],
     dim: int,
     batches: Iterable[pa.RecordBatch],
+    trained: Mapping[Space, Path],
     truths: Mapping[Space, list[Truth]],
 ) -> tuple[Shard, dict[Space, SpaceShard]]:
-    """Write a shard from its rows and show them to the `truths`; the paths of the entries are still empty.
+    """Write a shard from its rows and show them to the `truths`.
 
     Errors: IndexingError for vectors of another length or missing columns.
     """
     started = time.process_time()
-    spaces = list(trained)
+    described = next(iter(trained))
     files = {
         space: _SpaceFiles(
-            place.directory(space), faiss.read_index(str(path)), dim, COLUMNS if space == spaces[0] else IDS_ONLY
+            place.folder.parent / place.path(space),
+            faiss.read_index(str(path)),
+            dim,
+            COLUMNS if space == described else IDS_ONLY,
         )
         for space, path in trained.items()
     }
@@ -125,16 +143,11 @@ def build_shard(
         for space, out in files.items():
             rows, present = vectors_of(batch, space, dim)
             out.add(columns, rows, present, seen.n_rows)
-            for truth in truths.get(space, ()):
-                truth.add(place.first_row + seen.n_rows, columns.column("segment_id"), rows.astype(np.float32))
+            if truths.get(space):
+                block = rows.astype(np.float32)
+                for truth in truths[space]:
+                    truth.add(place.first_row + seen.n_rows, columns.column("segment_id"), block)
         seen.add(columns)
-    shard = Shard(
-        name=place.name,
-        first_row=place.first_row,
-        n_rows=seen.n_rows,
-        collections=tuple(sorted(seen.collections)),
-        recorded_from=seen.recorded[0] if seen.recorded else None,
-        recorded_to=seen.recorded[1] if seen.recorded else None,
-    )
+    shard = seen.entry(place)
     cpu_s = round(time.process_time() - started, 3)
-    return shard, {space: out.close(shard, cpu_s) for space, out in files.items()}
+    return shard, {space: out.close(shard, place.path(space), cpu_s) for space, out in files.items()}

@@ -31,6 +31,11 @@ class IndexPlan:
     code_bytes: int
 
     @property
+    def rows_per_shard(self) -> int:
+        """Rows of every shard but the last."""
+        return max(1, -(-self.n_rows // self.n_shards))
+
+    @property
     def ram_bytes(self) -> int:
         """Codes, ids and centroids that a searcher keeps hot."""
         return self.n_rows * (self.code_bytes + ID_BYTES) + self.nlist * self.index_dim * 4

@@ -1,10 +1,12 @@
-"""What exact search would have found, collected block by block while rows are added.
+"""What exact search would have found, collected block by block while rows are added, and kept beside the generation.
 
-Only the tenth best score of every query is kept: a returned row counts if its exact score reaches it within 1e-6, so
-that equal neighbours may stand for each other. A query that is itself a row does not find itself.
+A returned row counts if its exact score reaches the tenth best within 1e-6, so that equal neighbours may stand for each
+other. A query that is itself a row does not find itself. More than ten are kept, so that rows may be retired later.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 K = 10
+KEPT = 32
 TIE = 1e-6
+_ARRAYS = ("queries", "own_rows", "scores", "rows", "floor")
 
 
 class Truth:
@@ -21,8 +25,10 @@ class Truth:
     def __init__(self, queries: NDArray[np.float32], ids: list[str] | None = None) -> None:
         self.queries = queries
         self.own_rows = np.full(len(queries), -1, dtype=np.int64)
+        self.scores = np.full((len(queries), KEPT), -np.inf, dtype=np.float32)  # best first
+        self.rows = np.full((len(queries), KEPT), -1, dtype=np.int64)
+        self.floor = np.full(len(queries), -np.inf, dtype=np.float32)  # below it rows have been forgotten
         self._ids = pa.array(ids or [], pa.string())
-        self._best = np.full((len(queries), K), -np.inf, dtype=np.float32)  # ascending
 
     def add(self, first_row: int, ids: pa.StringArray, block: NDArray[np.float32]) -> None:
         """Look at the rows `first_row...` [B, D]; rows of zeros have no vector and count for nothing."""
@@ -30,10 +36,13 @@ class Truth:
         scores[:, ~block.any(axis=1)] = -np.inf
         if len(self._ids):
             self._skip_own(first_row, ids, scores)
-        better = scores > self._best[:, :1]
+        better = scores > np.maximum(self.scores[:, -1], self.floor)[:, None]
         for query in np.flatnonzero(better.any(axis=1)):
-            found = np.concatenate([self._best[query], scores[query, better[query]]])
-            self._best[query] = np.sort(found)[-K:]
+            columns = np.flatnonzero(better[query])
+            found = np.concatenate([self.scores[query], scores[query, columns]])
+            rows = np.concatenate([self.rows[query], first_row + columns])
+            best = np.argsort(-found, kind="stable")[:KEPT]
+            self.scores[query], self.rows[query] = found[best], rows[best]
 
     def _skip_own(self, first_row: int, ids: pa.StringArray, scores: NDArray[np.float32]) -> None:
         owners = pc.index_in(ids, value_set=self._ids)
@@ -44,12 +53,40 @@ class Truth:
 
     def recall(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Recall@10 [Q, n] of the first 1..n candidates: exact scores and row numbers, both [Q, n]."""
-        reachable = np.isfinite(self._best).sum(axis=1, keepdims=True)
-        worst = np.where(np.isfinite(self._best), self._best, np.inf).min(axis=1, keepdims=True)
+        reachable = np.minimum((self.rows >= 0).sum(axis=1, keepdims=True), K)
+        worst = np.take_along_axis(self.scores, np.maximum(reachable - 1, 0), axis=1)
         good = (scores >= worst - TIE) & (rows >= 0) & (rows != self.own_rows[:, None])
         found = np.minimum(np.cumsum(good, axis=1), reachable)
         nothing_to_find = reachable == 0
         return np.asarray((found + nothing_to_find) / np.maximum(reachable, 1), dtype=np.float32)
+
+    def without(self, hidden: NDArray[np.int64]) -> Truth:
+        """The truth of the rows that are not `hidden`, for the queries of which enough best rows are left to say it."""
+        gone = np.isin(self.rows, hidden)
+        left = (self.rows >= 0).sum(axis=1) - gone.sum(axis=1)
+        complete = (self.rows[:, -1] < 0) & np.isneginf(self.floor)  # every row that there is
+        kept = np.flatnonzero(((left >= K) | complete) & ~np.isin(self.own_rows, hidden))
+        order = np.argsort(gone, axis=1, kind="stable")
+        scores = np.take_along_axis(np.where(gone, -np.inf, self.scores), order, 1).astype(np.float32)
+        last = np.take_along_axis(scores, np.maximum(left - 1, 0)[:, None], 1)[:, 0]
+        others = Truth(self.queries[kept])
+        others.own_rows, others.scores = self.own_rows[kept], scores[kept]
+        others.rows = np.take_along_axis(np.where(gone, -1, self.rows), order, 1)[kept]
+        others.floor = np.where(complete, -np.inf, last)[kept].astype(np.float32)
+        return others
+
+    def save(self, path: Path) -> None:
+        """Write queries and answers to an .npz."""
+        np.savez(path, allow_pickle=False, **{name: getattr(self, name) for name in _ARRAYS})
+
+    @classmethod
+    def load(cls, path: Path) -> Truth:
+        """What `save` wrote; more rows may be added to it."""
+        with np.load(path) as arrays:
+            truth = cls(arrays["queries"])
+            for name in _ARRAYS:
+                setattr(truth, name, arrays[name])
+        return truth
 
 
 def lower_bound(recalls: NDArray[np.float32]) -> float:

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from shotlake.errors import IndexingError
 from shotlake.index.manifest import TunedPoint, Tuning
 from shotlake.index.scan import SpaceVectors
 from shotlake.index.truth import K, Truth, lower_bound
@@ -15,9 +16,11 @@ ENOUGH = 0.999  # the curve ends where the lower bound passes this
 ROW_COST_IN_CODES = 8  # re-ranking one row costs about as much as scanning so many codes
 
 
-def tune(space: SpaceVectors, truth: Truth, source: str, target: float, exact: bool = False) -> Tuning:
+def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tuning:
     """Measure the curve against the collected truth; without a good enough point, the best one is chosen."""
-    reranks = (K + 1,) if exact else RERANKS
+    if not len(truth.queries):
+        raise IndexingError(f"no query is left to measure the recall with ({source}); build the index again")
+    reranks = (K + 1,) if space.exact else RERANKS
     curve: list[TunedPoint] = []
     nprobe = 1
     while True:
