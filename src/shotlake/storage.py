@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import uuid
 from collections import OrderedDict
@@ -74,7 +75,7 @@ def normalise(uri: str) -> str:
         uri = uri.removeprefix("file://")
     elif colon:
         raise ConfigError(f"{uri!r} has the scheme {scheme!r}; a folder or s3://bucket/prefix is allowed")
-    return str(Path(uri).expanduser().absolute())
+    return os.path.abspath(os.path.expanduser(uri))
 
 
 def join(root: str, *parts: str) -> str:
@@ -100,7 +101,7 @@ def stat(uri: str) -> ObjectInfo:
     if not is_remote(uri):
         path = Path(uri)
         if not path.is_file():
-            raise NotFound(f"{uri!r} is not there any more")
+            raise NotFound(f"{uri!r} is not there")
         return _local_info(path, path.name)
     bucket, key = _split(uri)
     with _s3_errors(uri):
@@ -217,6 +218,8 @@ def check_create_only(root: str) -> None:
         create(probe, b"1")
     except OSError as error:
         raise AccessDenied(f"cannot write to {root!r} ({error.strerror}); check its permissions") from None
+    except NotFound:
+        raise SourceMissing(f"cannot write to {root!r}: there is no such bucket; make it first") from None
     try:
         create(probe, b"2")
     except AlreadyExists:
@@ -345,8 +348,11 @@ def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int = BLOCK_B
 
 
 def _list_local(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda e: e.name + "/" if e.is_dir(follow_symlinks=False) else e.name)
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda e: e.name + "/" if e.is_dir(follow_symlinks=False) else e.name)
+    except PermissionError:
+        raise AccessDenied(f"the folder {str(folder)!r} may not be read; check its permissions") from None
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _list_local(Path(entry.path), f"{prefix}{entry.name}/")
@@ -466,15 +472,20 @@ def _get_range(bucket: str, key: str, etag: str, start: int, end: int) -> bytes:
 
 def _list_s3(root: str) -> Iterator[ObjectInfo]:
     bucket, prefix = _split(root)
+    last = ""
     try:
         with _s3_errors(root):
-            _call_s3("head_bucket", Bucket=bucket)
-            found = list(_list_obstore(bucket, prefix))
-    except InvalidPathError:  # keys with '//', '/../' or a newline
-        found = list(_list_s3fs(bucket, prefix))
+            for found in _list_obstore(bucket, prefix):
+                last = _join_key(prefix, found.key)
+                yield found
+    except InvalidPathError:  # keys with '//', '/../' or a newline: s3fs goes on behind the last page
+        for found in _list_s3fs(bucket, prefix, last):
+            last = found.key
+            yield found
     except NotFound:
         raise SourceMissing(f"there is no bucket {bucket!r}; check the name and the region") from None
-    yield from found
+    if not last and prefix and exists(root):
+        yield stat(root)
 
 
 def _list_obstore(bucket: str, prefix: str) -> Iterator[ObjectInfo]:
@@ -489,8 +500,8 @@ def _list_obstore(bucket: str, prefix: str) -> Iterator[ObjectInfo]:
             )
 
 
-def _list_s3fs(bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-    token: dict[str, str] = {}
+def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
+    token: dict[str, str] = {"StartAfter": after} if after else {}
     while True:
         with _s3_errors(f"s3://{bucket}/{prefix}"):
             page = _call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **token)
@@ -501,6 +512,10 @@ def _list_s3fs(bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         if not page.get("IsTruncated"):
             return
         token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _join_key(prefix: str, key: str) -> str:
+    return f"{prefix}/{key}" if prefix else key
 
 
 def _relative(key: str, prefix: str) -> str:
@@ -526,7 +541,8 @@ def _s3_errors(uri: str) -> Iterator[None]:
 
 def _store_error(uri: str, error: Exception) -> ShotlakeError:
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    said = re.search(r"non-2xx status code: (\d{3})", str(error))  # how obstore tells it when it lists
+    status = int(said[1]) if said else response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == 412:
         return SourceChanged(f"{uri!r} was replaced after it was listed; run again")
     if status in (401, 403):

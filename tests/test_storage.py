@@ -1,0 +1,187 @@
+"""Folders and S3 behind the same functions: nothing is overwritten unasked, and a replaced object is noticed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from shotlake import storage
+from shotlake.errors import (
+    AccessDenied,
+    AlreadyExists,
+    ConfigError,
+    NotFound,
+    ShotlakeError,
+    SourceChanged,
+    SourceMissing,
+    StoreError,
+    UnsafeStore,
+)
+
+
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place."""
+    return str(tmp_path / "root") if request.param == "local" else str(request.getfixturevalue("s3_root"))
+
+
+def test_what_is_written_is_read(root: str) -> None:
+    uri = storage.join(root, "a", "b.bin")
+    with pytest.raises(NotFound):
+        storage.read_bytes(uri)
+    assert not storage.exists(uri)
+    storage.write_bytes(uri, b"one")
+    storage.write_bytes(uri, b"three")
+    assert (storage.read_bytes(uri), storage.stat(uri).size_bytes, storage.exists(uri)) == (b"three", 5, True)
+    assert storage.names(root) == ["a/b.bin"]
+    storage.delete(uri)
+    storage.delete(uri)
+    assert storage.names(root) == []
+
+
+def test_create_never_overwrites(root: str) -> None:
+    uri = storage.join(root, "once")
+    storage.create(uri, b"first")
+    with pytest.raises(AlreadyExists):
+        storage.create(uri, b"second")
+    assert storage.read_bytes(uri) == b"first"
+    storage.check_create_only(root)
+    assert storage.names(root) == ["once"]
+
+
+def test_files_go_up_and_come_down(root: str, tmp_path: Path) -> None:
+    data = os.urandom(11 << 20)
+    (tmp_path / "up").write_bytes(data)
+    storage.upload(tmp_path / "up", storage.join(root, "x"))
+    storage.download(storage.join(root, "x"), tmp_path / "deep" / "down")
+    assert (tmp_path / "deep" / "down").read_bytes() == data
+    with pytest.raises(NotFound):
+        storage.download(storage.join(root, "none"), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_listing_has_every_object_once_in_key_order(root: str) -> None:
+    keys = ["b/1", "a-b", "a/x/1", "a.mp4", "ü ä"]
+    for n, key in enumerate(keys):
+        storage.write_bytes(storage.join(root, key), b"x" * n)
+    storage.write_bytes(root + "-beside/other", b"x")
+    found = list(storage.list_objects(root))
+    assert [item.key for item in found] == sorted(keys)
+    assert {item.key: item.size_bytes for item in found} == {key: n for n, key in enumerate(keys)}
+    for item in found:
+        assert item.uri == storage.join(root, item.key)
+        assert storage.stat(item.uri).etag == item.etag
+        assert item.modified_at.tzinfo is not None
+
+
+def test_one_object_is_a_root_too(root: str) -> None:
+    storage.write_bytes(storage.join(root, "a.mp4"), b"x")
+    storage.write_bytes(storage.join(root, "a.mp4.bak"), b"x")
+    (found,) = storage.list_objects(storage.join(root, "a.mp4"))
+    assert (found.uri, found.key) == (storage.join(root, "a.mp4"), "a.mp4")
+
+
+def test_an_object_is_read_in_cached_blocks(root: str) -> None:
+    data = os.urandom(1000)
+    uri = storage.join(root, "x")
+    storage.write_bytes(uri, data)
+    info = storage.stat(uri)
+    with storage.open_object(uri, info.etag, info.size_bytes, block_bytes=100) as reader:
+        assert reader.read(4) == data[:4]
+        reader.seek(-10, os.SEEK_END)
+        assert reader.read() == data[-10:]
+        reader.seek(0)
+        assert (reader.read(50), reader.requests, reader.bytes_read) == (data[:50], 2, 200)
+        reader.seek(250)
+        buffer = bytearray(100)
+        assert (reader.readinto(buffer), bytes(buffer[:50])) == (50, data[250:300])  # a block's end
+        reader.seek(0)
+        assert reader.read(-1) == data
+        assert reader.read(1) == b"" and reader.seek(5, os.SEEK_CUR) == 1005
+        with pytest.raises(OSError, match="before the start"):
+            reader.seek(-1)
+
+
+def test_a_replaced_object_is_noticed(root: str) -> None:
+    uri = storage.join(root, "x")
+    storage.write_bytes(uri, b"a" * 100)
+    info = storage.stat(uri)
+    time.sleep(0.01)
+    storage.write_bytes(uri, b"b" * 100)
+    with pytest.raises(SourceChanged, match="replaced"):
+        storage.open_object(uri, info.etag, 100).read()
+    storage.delete(uri)
+    with pytest.raises(NotFound):
+        storage.open_object(uri, info.etag, 100).read()
+
+
+def test_the_reader_keeps_the_error_that_c_swallows() -> None:
+    def fail(start: int, end: int) -> bytes:
+        raise StoreError(f"{start}-{end}")
+
+    reader = storage.ObjectReader(fail, 10)
+    with pytest.raises(StoreError):
+        reader.read(1)
+    assert isinstance(reader.error, StoreError)
+    short = storage.ObjectReader(lambda start, end: b"x", 10)
+    with pytest.raises(SourceChanged, match="gave 1"):
+        short.read(1)
+
+
+def test_roots_are_normalised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage.normalise("a/../b/") == str(tmp_path / "b")
+    assert storage.normalise(f"file://{tmp_path}/b") == str(tmp_path / "b")
+    assert storage.normalise("s3://bucket/prefix/") == "s3://bucket/prefix"
+    assert storage.normalise("~").startswith("/") and "~" not in storage.normalise("~")
+    for wrong, words in (("s3://", "names no bucket"), ("gs://b/x", "scheme 'gs'")):
+        with pytest.raises(ConfigError, match=words):
+            storage.normalise(wrong)
+
+
+def test_missing_places_are_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissing, match="no folder"):
+        next(storage.list_objects(str(tmp_path / "none")))
+    assert storage.names(str(tmp_path / "none")) == []
+    assert list(storage.list_objects(str(tmp_path))) == []
+
+
+@pytest.mark.s3
+def test_a_missing_bucket_is_said(s3_root: str) -> None:
+    with pytest.raises(SourceMissing, match="no bucket 'no-such-bucket'"):
+        next(storage.list_objects("s3://no-such-bucket/x"))
+    with pytest.raises(SourceMissing, match="no such bucket"):
+        storage.check_create_only("s3://no-such-bucket/lake")
+    assert list(storage.list_objects(s3_root)) == []
+
+
+def test_a_store_that_overwrites_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "create", storage.write_bytes)
+    with pytest.raises(UnsafeStore):
+        storage.check_create_only(str(tmp_path))
+    assert storage.names(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(412, SourceChanged), (403, AccessDenied), (404, NotFound), (503, storage.Unavailable), (418, StoreError)],
+)
+def test_answers_of_a_store_become_our_errors(status: int, kind: type[ShotlakeError]) -> None:
+    class Answer(Exception):
+        response = {"ResponseMetadata": {"HTTPStatusCode": status}}
+
+    with pytest.raises(kind) as caught, storage._s3_errors("s3://b/k"):
+        raise Answer("first line\nsecond")
+    assert "s3://b/k" in caught.value.message and "\n" not in caught.value.message
+
+
+def test_links_and_unreadable_folders(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").write_bytes(b"x")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "real" / "a")
+    (tmp_path / "broken.mp4").symlink_to(tmp_path / "none")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert [item.key for item in storage.list_objects(str(tmp_path))] == ["link.mp4", "real/a"]
