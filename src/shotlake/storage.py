@@ -232,8 +232,11 @@ def check_create_only(root: str) -> None:
 
 
 def delta_options(uri: str) -> dict[str, str]:
-    """Storage options for the Delta tables of a lake; the credentials stay ambient."""
-    return {"allow_http": "true"} if is_remote(uri) and _endpoint().startswith("http://") else {}
+    """Storage options for the Delta tables of a lake; the credentials stay ambient. Errors: AccessDenied if none."""
+    if not is_remote(uri):
+        return {}
+    _check_credentials()
+    return {"allow_http": "true"} if _endpoint().startswith("http://") else {}
 
 
 class ObjectReader(io.RawIOBase):
@@ -536,12 +539,14 @@ def _s3_errors(uri: str) -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError, PermissionError):
         raise AccessDenied(f"the store refused {uri!r}; check the credentials and the bucket policy") from None
     except Exception as error:
-        raise _store_error(uri, error) from error
+        raise store_error(uri, error) from error
 
 
-def _store_error(uri: str, error: Exception) -> ShotlakeError:
+def store_error(uri: str, error: Exception) -> ShotlakeError:
+    """What botocore, obstore or delta-rs said of an object or a table, as an error of ours."""
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-    said = re.search(r"non-2xx status code: (\d{3})", str(error))  # how obstore tells it when it lists
+    text = " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split()) or type(error).__name__
+    said = re.search(r"non-2xx status code\W+(\d{3})", text)
     status = int(said[1]) if said else response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == 412:
         return SourceChanged(f"{uri!r} was replaced after it was listed; run again")
@@ -549,7 +554,6 @@ def _store_error(uri: str, error: Exception) -> ShotlakeError:
         return AccessDenied(f"the store refused {uri!r}; check the credentials and the bucket policy")
     if status == 404:
         return NotFound(f"{uri!r} is not there")
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     if status in (429, 500, 502, 503, 504):
-        return Unavailable(f"{uri!r}: the store answered {status} ({first_line}); try again later")
-    return StoreError(f"{uri!r}: {first_line}")
+        return Unavailable(f"{uri!r}: the store answered {status} ({text[:200]}); try again later")
+    return StoreError(f"{uri!r}: {text[:200]}")

@@ -124,3 +124,13 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(AccessDenied, match="cannot write"):
         Lake.create_or_open(str(tmp_path / "file" / "lake"))
+
+
+@pytest.mark.s3
+def test_a_missing_bucket_is_said(s3_root: str) -> None:
+    with pytest.raises(SourceMissing, match="no such bucket"):
+        Lake.create_or_open("s3://no-such-bucket/lake")
+    with pytest.raises(SourceMissing, match="no lake"):
+        Lake.open("s3://no-such-bucket/lake")
+    with pytest.raises(SourceMissing, match="no lake"):
+        Lake.open(s3_root)

@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction
 
 from shotlake import storage
-from shotlake.errors import AccessDenied, CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing, StoreError
+from shotlake.errors import AccessDenied, CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing
 from shotlake.table.schemas import KEY_COLUMNS, LAKE_FORMAT, PARTITIONS, TABLES
 
 log = logging.getLogger(__name__)
@@ -175,8 +175,11 @@ class Lake:
 
     def _is_table(self, table: str) -> bool:
         uri = self.uri(table)
-        with _delta_errors(uri):
-            return DeltaTable.is_deltatable(uri, storage_options=storage.delta_options(uri))
+        try:
+            with _delta_errors(uri):
+                return DeltaTable.is_deltatable(uri, storage_options=storage.delta_options(uri))
+        except NotFound:  # not even the bucket is there
+            return False
 
     def _create(self, table: str, schema: pa.Schema) -> None:
         uri = self.uri(table)
@@ -256,8 +259,7 @@ def _delta_errors(uri: str) -> Iterator[None]:
         raise
     except TableNotFoundError:
         raise NotFound(f"there is no table at {uri!r}") from None
-    except DeltaError as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StoreError(f"the table {uri!r} could not be read or written: {first}") from error
     except PermissionError as error:
-        raise AccessDenied(f"the table {uri!r} may not be written ({error.strerror}); check its permissions") from None
+        raise AccessDenied(f"the table {uri!r} may not be used ({error.strerror}); check its permissions") from None
+    except (DeltaError, OSError) as error:
+        raise storage.store_error(uri, error) from error
