@@ -8,9 +8,16 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from shotlake.config import Config
+from shotlake.demo import demo_config
+from shotlake.flow.backfill import backfill
+from shotlake.flow.run_report import RunReport
+from shotlake.world.archive import Truth, paint_archive
 
 # Ray's token of a local cluster lives under HOME; two CPUs are what the smallest machine has.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +33,20 @@ S3_KEYS = {
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
 }
+
+
+@dataclass(frozen=True)
+class DemoLake:
+    """A small lake of painted video, and the truth about it."""
+
+    archive: Path
+    truth: Truth
+    config: Config
+    report: RunReport
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +116,18 @@ def ray_cluster() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False, logging_level="error")
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def demo_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
+    """A painted archive of 12 short videos, one of them truncated, one sound only, one not a video."""
+    root = tmp_path_factory.mktemp("painted") / "archive"
+    return root, paint_archive(root, seed=7, n_videos=12)
+
+
+@pytest.fixture(scope="session")
+def demo_lake(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> DemoLake:
+    """The lake of that archive with a published generation, made in plain Python. Tests only read it."""
+    config = demo_config(tmp_path_factory.mktemp("demo") / "demo-lake", ("flow.engine=local",))
+    report = backfill([str(demo_archive[0])], config, silent)
+    return DemoLake(*demo_archive, config, report)

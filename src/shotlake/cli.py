@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -323,7 +322,7 @@ def config_schema(as_json: AsJson = False) -> int:
 
 
 def _load(file: str | None, sets: list[str] | None, lake: str | None, short: Sequence[str] = ()) -> Config:
-    root = [f"lake={json.dumps(lake)}"] if lake else []
+    root = [f"lake={lake}"] if lake else []
     return load_config(file, [*(sets or ()), *root, *short])
 
 

@@ -58,7 +58,7 @@ class DemoResult:
 
 def demo_config(lake: Path, sets: tuple[str, ...] = ()) -> Config:
     """configs/demo.yaml with its lake at `lake`."""
-    return load_config(str(config_dir() / "demo.yaml"), [f"lake={json.dumps(str(lake))}", *sets])
+    return load_config(str(config_dir() / "demo.yaml"), [f"lake={lake}", *sets])
 
 
 def run_demo(seed: int, config: Config, progress: Progress, n_queries: int = 8) -> DemoResult:

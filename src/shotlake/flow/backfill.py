@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 from shotlake.config import Config
 from shotlake.flow.build_index import build_index
 from shotlake.flow.interrupt import Interruptible
 from shotlake.flow.plan import check_source, plan_wave, supersede, survey
-from shotlake.flow.pools import cluster, run_blocks
+from shotlake.flow.pools import run_blocks
 from shotlake.flow.run import Run
 from shotlake.flow.run_report import RunReport
 from shotlake.flow.space import open_space
@@ -29,11 +28,13 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
     space = open_space(config)
     lake = Lake.create_or_open(config.lake)
     run = Run(lake, space, config, roots)
-    with run, Interruptible() as stop, cluster(config.flow) if config.flow.engine == "ray" else nullcontext():
+    with run, Interruptible() as stop:
         for root in roots:
             with Lease.acquire(lake.root, space.key, root, run.run_id, config.table.lease_s) as lease:
                 with run.committing(lease):
                     found = survey(root, run)  # every object of the root: skipped, unchanged, known to fail, or to do
+                    if found.todo:
+                        run.start_engine()
                     for wave in found.waves:  # a bounded number of videos, which is what the driver holds
                         plan = plan_wave(wave, root, run)  # a probe a video, 1..n units of about 10 minutes each
                         for report in run_blocks(plan.blocks, run.job, config, plan.rows_per_file):

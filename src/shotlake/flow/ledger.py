@@ -84,22 +84,20 @@ class Ledger:
     codes: Counter[str] = field(default_factory=Counter)
     covered_us: int = 0
     failed_new: int = 0
+    done: set[str] = field(default_factory=set)  # ids of the videos that ended in this run
     _open: dict[str, _Open] = field(default_factory=dict)
+    _open_cells: dict[str, int] = field(default_factory=dict)  # by unit
 
     def expect(self, video_id: str, units: Sequence[WorkUnit], done: Iterable[tuple[str, str]] = ()) -> None:
         """A video whose `units` are about to run; `done` are (status, code) of units that earlier runs finished."""
         self._open[video_id] = _Open(len(units), list(done))
+        self._open_cells |= {unit.unit_id: unit.n_cells for unit in units}
         self.cells["planned"] += sum(unit.n_cells for unit in units)
 
     @property
-    def deferred(self) -> set[str]:
-        """Videos of this run that are not done."""
-        return set(self._open)
-
-    @property
     def n_done(self) -> int:
-        """Listed objects whose class is known."""
-        return sum(self.videos[name] for name in VIDEO_CLASSES)
+        """Listed objects that this run need not look at any more."""
+        return self.videos["listed"] - self.videos["deferred"]
 
     def close_unit(self, outcome: UnitOutcome) -> tuple[str, str] | None:
         """Count an outcome; (status, code) of its video if that was its last unit."""
@@ -110,6 +108,7 @@ class Ledger:
         self.covered_us += outcome.covered_us
         if outcome.code:
             self.codes[outcome.code] += 1
+        self._open_cells.pop(outcome.unit.unit_id)
         video_id = outcome.unit.video.video_id
         video = self._open[video_id]
         video.units -= 1
@@ -117,16 +116,16 @@ class Ledger:
         if video.units > 0:
             return None
         del self._open[video_id]
+        self.done.add(video_id)
         status, code = video_status(video.outcomes)
+        self.videos["deferred"] -= 1
         self.videos[status] += 1
         self.failed_new += status == "failed"
         return status, code
 
     def close(self) -> None:
-        """Whatever is still open was deferred."""
-        self.videos["deferred"] += len(self._open)
-        self.cells["deferred"] = self.cells["planned"] - self.cells["written"] - self.cells["lost"]
-        self._open.clear()
+        """Cells of units that did not end were deferred."""
+        self.cells["deferred"] = sum(self._open_cells.values())
 
     @property
     def balanced(self) -> bool:

@@ -80,6 +80,7 @@ def survey(root: str, run: Run) -> Survey:
     books["unchanged"] += len(standing.complete)
     books["failed"] += len(standing.exhausted)
     books["vanished"] += len(changes.vanished)
+    books["deferred"] += len(listed) - len(standing.complete) - len(standing.exhausted)  # until they are done
     _record_skipped(skipped, known, root, run)
     _record_vanished(changes.vanished, run)
     settled = pa.concat_arrays([part["video_id"].combine_chunks() for part in (standing.complete, standing.exhausted)])
@@ -131,7 +132,8 @@ def supersede(found: Survey, run: Run) -> None:
     old = pairs.filter(pc.not_equal(pairs["video_id"], pairs["now"]))
     retired = retired_videos(run.lake, run.space.key)
     old = old.filter(pc.invert(pc.is_in(old["video_id"], retired)))
-    old = old.filter(pc.invert(pc.is_in(old["now"], pa.array(sorted(run.ledger.deferred), pa.string()))))
+    unfinished = {video.video_id for video in found.todo} - run.ledger.done
+    old = old.filter(pc.invert(pc.is_in(old["now"], pa.array(sorted(unfinished), pa.string()))))
     at = datetime.now(UTC)
     same = {"embed_key": run.space.key, "reason": "superseded", "run_id": run.run_id, "at": at}
     gone = [

@@ -43,6 +43,15 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Machines:
+    """Nodes, the cores of one, and GPUs in all."""
+
+    nodes: int = 1
+    cores: int = 1
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Pools:
     """Actors of each step and the share of a machine that each reserves."""
 
@@ -53,19 +62,24 @@ class Pools:
     embed_gpu: float
 
 
-def size_pools(cpus: float, gpus: float, config: FlowConfig) -> Pools:
+def size_pools(cpus: int, gpus: int, config: FlowConfig) -> Pools:
     """One decoder a core, one embedder a GPU (an eight cores without); all of it fits, or Ray would wait forever."""
-    on_gpu = gpus >= 1
-    embed_actors = config.embed_actors or (int(gpus) if on_gpu else max(1, int(cpus) // 8))
-    decode_actors = config.decode_actors or max(1, int(cpus))
+    embed_actors = config.embed_actors or gpus or max(1, cpus // 8)
+    decode_actors = config.decode_actors or cpus
     left = cpus - WRITE_CPU - embed_actors * EMBED_CPU
     decode_cpu = min(1.0, int(left / decode_actors * 100) / 100)
-    return Pools(decode_actors, max(0.01, decode_cpu), embed_actors, EMBED_CPU, 1.0 if on_gpu else 0.0)
+    return Pools(decode_actors, max(0.01, decode_cpu), embed_actors, EMBED_CPU, 1.0 if gpus else 0.0)
 
 
 @contextmanager
 def cluster(config: FlowConfig) -> Iterator[None]:
     """The cluster that `flow.ray_address` or RAY_ADDRESS names, or one that is started here and stopped at the end."""
+    if config.engine == "local":
+        yield
+        return
+    # Ray's own notes (its token, its warnings about actors that we bound ourselves) would stand among our lines.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray").setLevel(logging.ERROR)
     import ray
 
     if ray.is_initialized():
@@ -80,14 +94,15 @@ def cluster(config: FlowConfig) -> Iterator[None]:
         ray.shutdown()
 
 
-def machines(config: FlowConfig) -> tuple[int, int]:
-    """(nodes, cores of one) that the run holds, for its bill."""
-    if config.engine == "local":
-        return 1, os.cpu_count() or 1
+def machines(config: Config) -> Machines:
+    """What the run holds, for its pools and its bill."""
+    if config.flow.engine == "local":
+        return Machines(1, os.cpu_count() or 1, 0)
     import ray
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    return len(nodes), max(1, round(sum(node["Resources"].get("CPU", 0) for node in nodes) / len(nodes)))
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (sum(node.get(name, 0) for node in alive) for name in ("CPU", "GPU"))
+    return Machines(len(alive), max(1, round(cpus / len(alive))), 0 if config.embed.device == "cpu" else int(gpus))
 
 
 def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) -> Iterator[Report]:
@@ -167,11 +182,8 @@ def run_blocks(blocks: list[Block], job: Job, config: Config, rows_per_file: int
     """Blocks -> reports, by the engine of the configuration."""
     if config.flow.engine == "local":
         return run_here(blocks, job, rows_per_file)
-    import ray
-
-    total = ray.cluster_resources()
-    pools = size_pools(total.get("CPU", 1), total.get("GPU", 0) if config.embed.device != "cpu" else 0, config.flow)
-    return run_in_ray(blocks, job, pools, rows_per_file)
+    held = machines(config)
+    return run_in_ray(blocks, job, size_pools(held.nodes * held.cores, held.gpus, config.flow), rows_per_file)
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
@@ -195,4 +207,4 @@ def _quiet() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

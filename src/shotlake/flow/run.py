@@ -8,7 +8,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,7 @@ from shotlake.config import Config
 from shotlake.errors import CommitError, TooManyFailures
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.ledger import Ledger, UnitTally, add_usage
-from shotlake.flow.pools import Job, Report, machines
+from shotlake.flow.pools import Job, Machines, Report, cluster, machines
 from shotlake.flow.run_report import RunReport, RunStatus
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.steps import provenance
@@ -56,8 +56,11 @@ class Run:
         self._status: RunStatus = "complete"
         self._tally = UnitTally()
         self._committer: Committer | None = None
-        self._clock = time.monotonic()
-        self._machines = (1, 1)
+        self._clock, self._cpu_start = time.monotonic(), time.process_time()
+        self._machines = Machines()
+        self._engine = ExitStack()
+        self._started = False
+        self._startup_s = 0.0
         self._sequence = 0
         self._planned_us = 0
 
@@ -67,6 +70,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
         """Interrupted and TooManyFailures end the run, not the program: the report tells of them."""
+        self._engine.close()
         self.ledger.close()
         expected = isinstance(error, Interrupted | TooManyFailures)
         if isinstance(error, Interrupted):
@@ -84,9 +88,9 @@ class Run:
     @property
     def job(self) -> Job:
         """What the steps are made of."""
-        f = self.config
-        columns = provenance(self.space.encoder, f.embed.device)
-        return Job(self.space.clip_spec, f.decode, f.embed, self.lake.root, self.run_id, columns)
+        config, device = self.config, "cuda" if self._machines.gpus else "cpu"
+        columns = provenance(self.space.encoder, device)
+        return Job(self.space.clip_spec, config.decode, config.embed, self.lake.root, self.run_id, columns)
 
     @contextmanager
     def measured(self, stage: str) -> Iterator[Meter]:
@@ -97,6 +101,15 @@ class Run:
                 yield meter
         finally:
             add_usage(self.stages, stage, meter.usage)
+
+    def start_engine(self) -> None:
+        """Connect to the machines, once; they are held until the run ends."""
+        if not self._started:
+            with Meter() as meter:
+                self._engine.enter_context(cluster(self.config.flow))
+            self._machines = machines(self.config)
+            self._started = True
+            self._startup_s += meter.usage.wall_s * self._machines.nodes
 
     @property
     def has_news(self) -> bool:
@@ -123,7 +136,6 @@ class Run:
     def committing(self, lease: Lease) -> Iterator[None]:
         """Reports that are taken in the block are committed under the lease; what is whole is committed at its end."""
         self.epoch = lease.epoch
-        self._machines = machines(self.config.flow)
         recover(self.lake, lease)
         metadata = {"code_version": shotlake.__version__, "config_digest": self.config.digest()}
         self._committer = Committer(self.lake, lease, self.run_id, self.config.table, metadata)
@@ -180,7 +192,7 @@ class Run:
     def report(self) -> RunReport:
         """The run as it stands."""
         wall_s = time.monotonic() - self._clock
-        nodes, cores = self._machines
+        nodes, cores = self._machines.nodes, self._machines.cores
         hours = self.ledger.covered_us / 3.6e9
         cost = run_cost(self.stages, wall_s * nodes, cores, hours, self.prices, self.config.report.instance)
         return RunReport(
@@ -228,5 +240,8 @@ class Run:
             started_at=self.started_at,
             ended_at=datetime.now(UTC),
         )
-        rows: pa.Table = table_of(COSTS, cost_rows(report.cost, charged))
+        here = sum(self.stages.get(stage, Usage()).cpu_s for stage in ("list", "index"))
+        head_s = max(0.0, time.process_time() - self._cpu_start - here) / self._machines.cores
+        overheads = {"startup": self._startup_s, "head": head_s}
+        rows: pa.Table = table_of(COSTS, cost_rows(report.cost, charged, overheads))
         self.lake.append("costs", rows, (f"{self.run_id}/costs", 1))
