@@ -112,9 +112,10 @@ def _cluster(config: FlowConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = config.ray_address or os.environ.get("RAY_ADDRESS") or None
+    address = config.ray_address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
+    # "local", because without an address Ray would join whatever `ray start` has left on this machine
+    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
     try:
         yield
     finally:
