@@ -39,6 +39,8 @@ class Truth:
         better = scores > np.maximum(self.scores[:, -1], self.floor)[:, None]
         for query in np.flatnonzero(better.any(axis=1)):
             columns = np.flatnonzero(better[query])
+            if len(columns) > KEPT:  # of the first blocks nearly every row is better
+                columns = columns[np.argpartition(-scores[query, columns], KEPT)[:KEPT]]
             found = np.concatenate([self.scores[query], scores[query, columns]])
             rows = np.concatenate([self.rows[query], first_row + columns])
             best = np.argsort(-found, kind="stable")[:KEPT]

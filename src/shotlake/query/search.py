@@ -1,4 +1,4 @@
-"""Search: a text or a vector becomes moments, out of the current generation and the rows that are newer than it.
+"""Search: a query becomes moments, out of the current generation and the rows that are newer than it.
 
 A LakeSearch is one snapshot: its generation, its newer rows and what was retired when it was opened. It never changes,
 so threads share it and a query ends on the generation that it began with; `refreshed` gives the next snapshot.
@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from shotlake import storage
 from shotlake.config import Config
 from shotlake.embed.encoder import Encoder
-from shotlake.errors import BadModel, NoIndex, QueryError
+from shotlake.errors import BadModel, NoIndex
 from shotlake.index.manifest import Manifest, QueryKind
 from shotlake.index.publish import current, list_embed_keys
 from shotlake.index.searcher import Searcher
-from shotlake.query.fresh import FreshRows, read_fresh, retired_videos
+from shotlake.query.filters import parse_filter
+from shotlake.query.fresh import read_fresh, retired_videos
+from shotlake.query.live import LiveRows, Rows, Vector
 from shotlake.query.moments import Candidate, Moment, merge_moments
+from shotlake.query.request import SearchRequest, Term
+from shotlake.query.terms import JoinedQuery, TermVectors, join_terms, resolve_terms
 from shotlake.records import SPACES, Hit, QueryVectors, Space
 from shotlake.table.lake import Lake
 
@@ -61,13 +63,12 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class LakeSearch:
-    """Answers queries on one snapshot of a lake. Rows behind the generation's own are the newer ones."""
+    """Answers queries on one snapshot of a lake."""
 
     lake: Lake
     encoder: Encoder
     config: Config
-    searcher: Searcher
-    fresh: FreshRows
+    rows: LiveRows
     cache_dir: Path | None = None
 
     @classmethod
@@ -78,107 +79,92 @@ class LakeSearch:
         """
         lake = Lake.open(lake_root)
         index_root = storage.join(lake.root, "index")
-        manifest = _generation_of(index_root, encoder)
-        return _snapshot(lake, encoder, config, Searcher.load(index_root, manifest, cache_dir), cache_dir)
+        searcher = Searcher.load(index_root, _generation_of(index_root, encoder), cache_dir)
+        return cls(lake, encoder, config, _live_rows(lake, searcher, config), cache_dir)
 
     def refreshed(self) -> LakeSearch:
         """A snapshot of now: the current generation, the rows newer than it, and without what was retired since."""
         index_root = storage.join(self.lake.root, "index")
         manifest = current(index_root, self.manifest.embed_key)
-        searcher = self.searcher
+        searcher = self.rows.searcher
         if manifest.generation != self.manifest.generation:
             searcher = Searcher.load(index_root, manifest, self.cache_dir)
-        return _snapshot(self.lake, self.encoder, self.config, searcher, self.cache_dir)
+        return replace(self, rows=_live_rows(self.lake, searcher, self.config))
 
     @property
     def manifest(self) -> Manifest:
         """The generation that answers."""
-        return self.searcher.manifest
+        return self.rows.manifest
 
     def search(self, text: str, limit: int | None = None, space: Space | None = None) -> SearchResult:
         """The best moments for a text. Errors: QueryError (no words that the model knows, a space or limit unknown)."""
-        started = time.perf_counter()
-        if not text.strip():
-            raise QueryError("the query is empty; write what should be seen or heard")
-        vectors = self.encoder.embed_text([text])
-        encoded = _milliseconds(encode=time.perf_counter() - started)
-        result = self.search_vectors(vectors, limit, space)
-        total = _milliseconds(total=time.perf_counter() - started)
-        return replace(result, took_ms={**result.took_ms, **encoded, **total})
+        return self.answer(SearchRequest((Term("text", text),), limit=limit, space=space))
 
     def search_vectors(
-        self, vectors: QueryVectors, limit: int | None = None, space: Space | None = None, kind: QueryKind = "text"
+        self, vectors: QueryVectors, limit: int | None = None, space: Space | None = None
     ) -> SearchResult:
-        """The best moments for one query, given as [1, D] in the space that ranks and in those to be scored.
+        """The best moments for one vector, given as [1, D] in the space that ranks and in those to be scored."""
+        given = {name: np.ascontiguousarray(rows[0], dtype=np.float32) for name, rows in vectors.items()}
+        request = SearchRequest((Term("vector", "as given"),), limit=limit, space=space)
+        return self._answer(request, [given], time.perf_counter())
 
-        Errors: QueryError for a space that the index or the query has not, or a limit below 1.
-        """
+    def answer(self, request: SearchRequest) -> SearchResult:
+        """The best moments for a request. Errors: QueryError for what the model, the index or the filter cannot do."""
         started = time.perf_counter()
-        limit = self.config.query.limit if limit is None else limit
-        space = space or self.config.query.space
-        if limit < 1:
-            raise QueryError(f"limit is {limit}; it has to be at least 1")
-        if space not in self.searcher.spaces or space not in vectors:
-            known = ", ".join(name for name in self.searcher.spaces if name in vectors)
-            raise QueryError(f"this index cannot be searched in the space {space!r}; it can in {known} (index.spaces)")
-        query = {name: np.ascontiguousarray(rows[0], dtype=np.float32) for name, rows in vectors.items()}
-        moments, search_s = self._moments(query[space], space, kind, limit)
-        hits = self._hits(moments[:limit], query)
-        total_s = time.perf_counter() - started
+        terms = [*request.terms, *request.negative, *(exclusion.term for exclusion in request.excluded)]
+        return self._answer(request, resolve_terms(terms, self.encoder, self.rows), started)
+
+    def _answer(self, request: SearchRequest, terms: list[TermVectors], started: float) -> SearchResult:
+        query = join_terms(request, terms, request.space or self.config.query.space, list(self.rows.searcher.spaces))
+        limit = request.limit or self.config.query.limit
+        encoded = time.perf_counter()
+        moments, search_s = self._moments(query, limit)
+        hits = self._hits(moments, query.vectors)
+        ended = time.perf_counter()
+        columns_s = ended - encoded - search_s
         return SearchResult(
             hits=hits,
             generation=self.manifest.generation,
             embed_key=self.manifest.embed_key,
             table_version=self.manifest.table_version,
-            unindexed_rows=self.fresh.counted,
-            recall_at_10=self.manifest.recall_at_10(space),
-            took_ms=_milliseconds(encode=0.0, search=search_s, columns=total_s - search_s, total=total_s),
+            unindexed_rows=self.rows.fresh.counted,
+            recall_at_10=self.manifest.recall_at_10(query.space),
+            took_ms=_milliseconds(encode=encoded - started, search=search_s, columns=columns_s, total=ended - started),
         )
 
-    def _moments(
-        self, query: NDArray[np.float32], space: Space, kind: QueryKind, limit: int
-    ) -> tuple[list[Moment], float]:
-        """Moments of as many candidates as `limit` moments take, and the seconds spent on vectors."""
-        everything = self.manifest.n_rows + len(self.fresh)
-        k = max(self.config.query.candidates, limit)
+    def _moments(self, query: JoinedQuery, limit: int) -> tuple[list[Moment], float]:
+        """The first `limit` moments, of as many candidates as they take, and the seconds spent on vectors."""
+        request = query.request
+        allowed = self.rows.where(parse_filter(request.filter)) if request.filter.strip() else None
+        k = max(self.config.query.candidates, limit) + len(query.own_segments)
         search_s = 0.0
         while True:
             started = time.perf_counter()
-            scores, rows = self._nearest(query, space, kind, k)
+            vector = query.vectors[query.space]
+            scores, rows = self.rows.nearest(vector, query.space, k, query.kind, allowed, request.recall)
             search_s += time.perf_counter() - started
-            moments = merge_moments(self._candidates(scores, rows), self.config.query.merge_drop)
-            if len(moments) >= limit or len(rows) < k or k >= everything:
-                return moments, search_s
-            k *= 4  # many candidates of the same moments: look further rather than answer short
+            candidates = self._candidates(*self._without_excluded(scores, rows, query))
+            candidates = [c for c in candidates if c.segment_id not in query.own_segments]
+            moments = _page(merge_moments(candidates, self.config.query.merge_drop), request)
+            below = len(scores) and request.score_threshold is not None and scores[-1] < request.score_threshold
+            if len(moments) >= limit or len(rows) < k or below:
+                return moments[:limit], search_s
+            k *= 4  # too many candidates of the same moments: look further rather than answer short
 
-    def _nearest(
-        self, query: NDArray[np.float32], space: Space, kind: QueryKind, k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The k best live rows, indexed or newer: exact scores and row numbers, without padding."""
-        indexed, rows = self.searcher.search_vectors(query[None, :], space, k, kind)
-        newer = self.fresh.scores(query, space)
-        scores = np.concatenate([indexed[0], newer])
-        rows = np.concatenate([rows[0], self.manifest.n_rows + np.arange(len(newer))])
-        best = np.argsort(-scores, kind="stable")[:k]
-        best = best[np.isfinite(scores[best])]
-        return scores[best], rows[best]
+    def _without_excluded(self, scores: Vector, rows: Rows, query: JoinedQuery) -> tuple[Vector, Rows]:
+        for vector, threshold in query.excluded:
+            own = np.array(self.rows.scores(vector, query.space, rows), dtype=np.float32)
+            scores, rows = scores[own <= threshold], rows[own <= threshold]
+        return scores, rows
 
-    def _candidates(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Candidate]:
-        columns = self._columns(rows, HIT_COLUMNS)
+    def _candidates(self, scores: Vector, rows: Rows) -> list[Candidate]:
+        columns = self.rows.columns(rows, HIT_COLUMNS)
         values = zip(rows.tolist(), scores.tolist(), *(columns[name].to_pylist() for name in HIT_COLUMNS))
         return [Candidate(*value) for value in values]
 
-    def _columns(self, rows: NDArray[np.int64], names: list[str]) -> pa.Table:
-        """Columns of rows of either kind, in their order."""
-        newer = rows >= self.manifest.n_rows
-        order = np.concatenate([np.flatnonzero(~newer), np.flatnonzero(newer)])
-        indexed = self.searcher.columns(rows[~newer], names)
-        added = self.fresh.columns.select(names).take(pa.array(rows[newer] - self.manifest.n_rows))
-        return pa.concat_tables([indexed, added]).take(pa.array(np.argsort(order)))
-
-    def _hits(self, moments: list[Moment], query: dict[Space, NDArray[np.float32]]) -> tuple[Hit, ...]:
+    def _hits(self, moments: list[Moment], vectors: dict[Space, Vector]) -> tuple[Hit, ...]:
         best = np.array([moment.best.row for moment in moments], dtype=np.int64)
-        scores = {space: self._scores(query.get(space), space, best) for space in SPACES}
+        scores = {space: self.rows.scores(vectors.get(space), space, best) for space in SPACES}
         return tuple(
             Hit(
                 rank=number + 1,
@@ -192,26 +178,30 @@ class LakeSearch:
             for number, moment in enumerate(moments)
         )
 
-    def _scores(self, query: NDArray[np.float32] | None, space: Space, rows: NDArray[np.int64]) -> list[float | None]:
-        """Exact scores in one space; None where the index, the query or the segment has no vector in it."""
-        if query is None or space not in self.searcher.spaces:
-            return [None] * len(rows)
-        n_indexed = self.manifest.n_rows
-        newer = self.fresh.scores(query, space)
-        indexed = iter(self.searcher.score_rows(query, space, rows[rows < n_indexed]))
-        both = [next(indexed) if row < n_indexed else float(newer[row - n_indexed]) for row in rows.tolist()]
-        return [score if score is not None and np.isfinite(score) else None for score in both]
+
+def _page(moments: list[Moment], request: SearchRequest) -> list[Moment]:
+    """Without moments below the threshold, and at most `per_video` of one video."""
+    if request.score_threshold is not None:
+        moments = [moment for moment in moments if moment.best.score >= request.score_threshold]
+    if request.per_video is None:
+        return moments
+    seen: dict[str, int] = {}
+    kept = []
+    for moment in moments:
+        seen[moment.best.video_id] = seen.get(moment.best.video_id, 0) + 1
+        if seen[moment.best.video_id] <= request.per_video:
+            kept.append(moment)
+    return kept
 
 
 def _milliseconds(**seconds: float) -> dict[str, float]:
     return {name: round(value * 1000, 2) for name, value in seconds.items()}
 
 
-def _snapshot(lake: Lake, encoder: Encoder, config: Config, searcher: Searcher, cache_dir: Path | None) -> LakeSearch:
+def _live_rows(lake: Lake, searcher: Searcher, config: Config) -> LiveRows:
     retired = retired_videos(lake, searcher.manifest.embed_key)
     fresh = read_fresh(lake, searcher.manifest, retired, config.index.unindexed_cap)
-    visible = searcher.without(searcher.find("video_id", retired))
-    return LakeSearch(lake, encoder, config, visible, fresh, cache_dir)
+    return LiveRows.without_videos(searcher, fresh, retired)
 
 
 def _generation_of(index_root: str, encoder: Encoder) -> Manifest:
@@ -225,6 +215,4 @@ def _generation_of(index_root: str, encoder: Encoder) -> Manifest:
             return manifest
     names = ", ".join(f"{m.fingerprint.model_id} {m.fingerprint.revision}".strip() for m in manifests)
     asked = f"{encoder.fingerprint.model_id} {encoder.fingerprint.revision}".strip()
-    raise BadModel(
-        f"the lake is indexed for {names}, the query's model is {asked}; set embed.model to that of the lake"
-    )
+    raise BadModel(f"the lake is indexed for {names}, the query's model is {asked}; set embed.model to the lake's")

@@ -1,0 +1,96 @@
+"""The rows that a query can find: a generation's and, numbered behind them, the newer ones; without retired ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from shotlake.index.manifest import Manifest, QueryKind
+from shotlake.index.searcher import Searcher
+from shotlake.query.fresh import FreshRows
+from shotlake.records import Space
+
+Vector = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LiveRows:
+    """Both kinds of rows behind one numbering. `hidden` rows of the generation (ascending) are never found."""
+
+    searcher: Searcher
+    fresh: FreshRows
+    hidden: Rows
+
+    @classmethod
+    def without_videos(cls, searcher: Searcher, fresh: FreshRows, retired: list[str]) -> LiveRows:
+        """The rows of both but those of the `retired` videos."""
+        hidden = searcher.find("video_id", retired)
+        return cls(searcher.without(hidden), fresh, hidden)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The generation that answers."""
+        return self.searcher.manifest
+
+    def __len__(self) -> int:
+        return self.manifest.n_rows + len(self.fresh)
+
+    def nearest(
+        self, query: Vector, space: Space, k: int, kind: QueryKind, allowed: Rows | None, recall: float | None
+    ) -> tuple[Vector, Rows]:
+        """The k best live rows for a vector [D], of all or of the ascending `allowed`: exact scores, no padding."""
+        first = self.manifest.n_rows
+        indexed = allowed[allowed < first] if allowed is not None else None
+        scores, rows = self.searcher.search_vectors(query[None, :], space, k, kind, recall, indexed)
+        newer = np.arange(len(self.fresh)) if allowed is None else allowed[allowed >= first] - first
+        all_scores = np.concatenate([scores[0], self.fresh.scores(query, space)[newer]])
+        all_rows = np.concatenate([rows[0], first + newer])
+        best = np.argsort(-all_scores, kind="stable")[:k]
+        best = best[np.isfinite(all_scores[best])]
+        return all_scores[best], all_rows[best]
+
+    def columns(self, rows: Rows, names: list[str]) -> pa.Table:
+        """Columns of the rows [K], in their order."""
+        newer = rows >= self.manifest.n_rows
+        order = np.concatenate([np.flatnonzero(~newer), np.flatnonzero(newer)])
+        indexed = self.searcher.columns(rows[~newer], names)
+        added = self.fresh.columns.select(names).take(pa.array(rows[newer] - self.manifest.n_rows))
+        return pa.concat_tables([indexed, added]).take(pa.array(np.argsort(order)))
+
+    def scores(self, query: Vector | None, space: Space, rows: Rows) -> list[float | None]:
+        """Exact scores of rows [K] in one space; None where the index, the query or the row has no vector in it."""
+        if query is None or space not in self.searcher.spaces:
+            return [None] * len(rows)
+        first = self.manifest.n_rows
+        indexed = iter(self.searcher.score_rows(query, space, rows[rows < first]))
+        newer = self.fresh.scores(query, space)
+        both = [next(indexed) if row < first else float(newer[row - first]) for row in rows.tolist()]
+        return [score if score is not None and np.isfinite(score) else None for score in both]
+
+    def vector(self, space: Space, row: int) -> Vector | None:
+        """The stored vector [D] of one row, or None where it has none."""
+        first = self.manifest.n_rows
+        if row < first:
+            found = self.searcher.vectors(space, np.array([row]))[0]
+        else:
+            found = self.fresh.vectors[space][row - first]
+        return found if found.any() else None
+
+    def find(self, name: str, values: Iterable[str]) -> Rows:
+        """Ascending numbers of the live rows whose column is one of `values`."""
+        wanted = pa.array(list(values), pa.string())
+        return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))
+
+    def where(self, predicate: Callable[[pa.RecordBatch], pa.BooleanArray]) -> Rows:
+        """Ascending numbers of the live rows for which `predicate(batch of columns)` is true."""
+        rows = [np.setdiff1d(self.searcher.where(predicate), self.hidden, assume_unique=True)]
+        if len(self.fresh):
+            batch = self.fresh.columns.combine_chunks().to_batches()[0]
+            rows.append(self.manifest.n_rows + np.flatnonzero(np.asarray(pc.fill_null(predicate(batch), False))))
+        return np.concatenate(rows)

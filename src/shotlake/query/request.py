@@ -1,0 +1,72 @@
+"""What can be asked: terms with weights, what to push away and to leave out, where, and how many. Checked when made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shotlake.errors import QueryError
+from shotlake.records import Space
+
+MAX_LIMIT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a query: words, the id of a segment that is like it, or a vector. Weights are not negative.
+
+    The value of a vector that is handed over beside the request is a name for it.
+    """
+
+    kind: Literal["text", "segment", "vector"]
+    value: str | tuple[float, ...]
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise QueryError(f"the weight of {self.value!r} is {self.weight}; 0 or more is allowed")
+        if self.kind == "text" and not str(self.value).strip():
+            raise QueryError("the query is empty; write what should be seen or heard")
+        if isinstance(self.value, tuple) and not (self.value and all(map(math.isfinite, self.value))):
+            raise QueryError("a query vector is empty or not finite; give as many numbers as the model's vectors have")
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Moments whose own score for `term` is above `threshold` are left out."""
+
+    term: Term
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A whole query. The score of a segment is the weighted mean of its terms' scores, less those of `negative`.
+
+    `limit` and `space`: of the configuration if None. `filter`: the language of `filters`. `per_video`: moments of one
+    video at the most. `score_threshold`: moments below it are left out. `recall`: a lower bound other than the target.
+    """
+
+    terms: tuple[Term, ...]
+    negative: tuple[Term, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
+    limit: int | None = None
+    space: Space | None = None
+    filter: str = ""
+    per_video: int | None = None
+    score_threshold: float | None = None
+    recall: float | None = None
+    weights: tuple[float, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        total = sum(term.weight for term in self.terms)
+        if not total > 0:
+            raise QueryError("the query has no term with a weight above 0; give a text, a segment id or a vector")
+        for name, value in (("limit", self.limit), ("per_video", self.per_video)):
+            if value is not None and not 1 <= value <= MAX_LIMIT:
+                raise QueryError(f"{name} is {value}; 1 to {MAX_LIMIT} is allowed")
+        if self.recall is not None and not 0 < self.recall <= 1:
+            raise QueryError(f"recall is {self.recall}; above 0, at most 1 is allowed")
+        weights = [term.weight / total for term in self.terms] + [-term.weight for term in self.negative]
+        object.__setattr__(self, "weights", tuple(weights))

@@ -1,0 +1,89 @@
+"""From the terms of a request to one vector a space. Scores are linear in the query's vector, so that the weighted sum
+of the terms' vectors has the weighted sum of their scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shotlake.embed.encoder import Encoder
+from shotlake.errors import QueryError
+from shotlake.index.manifest import QueryKind
+from shotlake.query.live import LiveRows, Vector
+from shotlake.query.request import SearchRequest, Term
+from shotlake.records import Space
+
+TermVectors = dict[Space, Vector]  # [D] in the spaces that the term has a vector in
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedQuery:
+    """A request with its vectors: one [D] for each space that all of its terms have; it ranks in `space`."""
+
+    request: SearchRequest
+    vectors: dict[Space, Vector]
+    excluded: tuple[tuple[Vector, float], ...]
+    space: Space
+    kind: QueryKind
+    own_segments: frozenset[str]
+
+
+def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows) -> list[TermVectors]:
+    """The vectors of every term; texts are embedded together. Errors: QueryError for unknown words or segments."""
+    texts = [str(term.value) for term in terms if term.kind == "text"]
+    embedded = encoder.embed_text(texts) if texts else {}
+    by_text = iter(
+        {space: np.ascontiguousarray(vectors[number], np.float32) for space, vectors in embedded.items()}
+        for number in range(len(texts))
+    )
+    resolved: list[TermVectors] = []
+    for term in terms:
+        match term.kind:
+            case "text":
+                resolved.append(next(by_text))
+            case "segment":
+                resolved.append(_segment_vectors(str(term.value), rows))
+            case "vector":
+                resolved.append(_given_vector(np.array(term.value, dtype=np.float32), rows))
+    return resolved
+
+
+def join_terms(
+    request: SearchRequest, terms: Sequence[TermVectors], space: Space, indexed: Sequence[Space]
+) -> JoinedQuery:
+    """One query of the vectors of terms, negative and excluded. Errors: QueryError if one of them is not in `space`."""
+    common = [name for name in indexed if all(name in vectors for vectors in terms)]
+    if space not in common:
+        raise QueryError(
+            f"this query cannot be answered in the space {space!r}; it can in {', '.join(common) or 'none'}: "
+            f"the index has {', '.join(indexed)}, and every term needs a vector there (index.spaces)"
+        )
+    scored = len(request.weights)
+    weights = np.array(request.weights, dtype=np.float32)
+    vectors = {name: weights @ np.stack([term[name] for term in terms[:scored]]) for name in common}
+    return JoinedQuery(
+        request=request,
+        vectors=vectors,
+        excluded=tuple((v[space], e.threshold) for v, e in zip(terms[scored:], request.excluded)),
+        space=space,
+        kind="segment" if all(term.kind == "segment" for term in request.terms) else "text",
+        own_segments=frozenset(str(term.value) for term in request.terms if term.kind == "segment"),
+    )
+
+
+def _segment_vectors(segment_id: str, rows: LiveRows) -> TermVectors:
+    found = rows.find("segment_id", [segment_id])
+    if not len(found):
+        raise QueryError(f"there is no segment {segment_id!r} in this index; take one from segment_ids of a hit")
+    vectors = {space: rows.vector(space, int(found[0])) for space in rows.searcher.spaces}
+    return {space: vector for space, vector in vectors.items() if vector is not None}
+
+
+def _given_vector(vector: Vector, rows: LiveRows) -> TermVectors:
+    dim = rows.manifest.plan.dim
+    if len(vector) != dim or not vector.any():
+        raise QueryError(f"a query vector of {len(vector)} numbers is given; {dim} are needed, not all of them 0")
+    return dict.fromkeys(rows.searcher.spaces, vector / np.linalg.norm(vector))

@@ -1,0 +1,99 @@
+"""Every filter against the same question asked of plain Python dictionaries; every wrong one says where and why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from fnmatch import fnmatchcase
+
+import pyarrow as pa
+import pytest
+
+from shotlake.errors import QueryError
+from shotlake.index.columns import COLUMNS
+from shotlake.query.filters import parse_filter
+
+ROWS = [
+    {
+        "segment_id": f"s{k}",
+        "video_id": f"v{k // 4}",
+        "uri": ["s3://b/2024/a.mp4", "s3://b/2025/b (1).mp4", "/local/c.mkv"][k % 3],
+        "start_us": k * 1_500_000,
+        "end_us": k * 1_500_000 + 2_000_000,
+        "recorded_at": None if k % 7 == 6 else datetime(2026, 1, 1 + k, (5 * k) % 24, 59, 40, tzinfo=UTC),
+        "collection": ["news", "sport"][k % 2],
+        "codec": [None, "h264", "hevc", "av1"][k % 4],
+        "has_audio": [True, False, None][k % 3],
+        "duration_us": 30_000_000 + k * 10_000_000,
+    }
+    for k in range(24)
+]
+for row in ROWS:
+    at = row["recorded_at"]
+    row["begin"] = at + timedelta(microseconds=row["start_us"]) if at else None
+BATCH = pa.RecordBatch.from_pylist(ROWS, schema=COLUMNS)  # "begin" is not among its columns
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("collection = news", lambda r: r["collection"] == "news"),
+        ('collection="sport"', lambda r: r["collection"] == "sport"),
+        ("has_audio", lambda r: r["has_audio"] is True),
+        ("not has_audio", lambda r: r["has_audio"] is not True),
+        ("has_audio = false", lambda r: r["has_audio"] is False),
+        ("codec in (h264, av1)", lambda r: r["codec"] in ("h264", "av1")),
+        ("codec != h264", lambda r: r["codec"] not in (None, "h264")),
+        ("not codec = h264", lambda r: r["codec"] != "h264"),
+        ('uri ~ "s3://b/2024/*"', lambda r: fnmatchcase(r["uri"], "s3://b/2024/*")),
+        ('uri ~ "*(1).mp?"', lambda r: r["uri"].endswith("(1).mp4")),
+        ("uri ~ /local/*", lambda r: r["uri"].startswith("/local/")),
+        ("start_s >= 4.5 and end_s < 9", lambda r: r["start_us"] >= 4_500_000 and r["end_us"] < 9_000_000),
+        ("duration_s > 100 or collection = news", lambda r: r["duration_us"] > 1e8 or r["collection"] == "news"),
+        ("date >= 2026-01-10", lambda r: r["begin"] is not None and r["begin"].day >= 10),
+        (
+            "time >= 22:00 or time < 04:00",
+            lambda r: r["begin"] is not None and not time(4) <= r["begin"].time() < time(22),
+        ),
+        (
+            "recorded_at < 2026-01-05T10:00",
+            lambda r: r["recorded_at"] is not None and r["recorded_at"] < datetime(2026, 1, 5, 10, tzinfo=UTC),
+        ),
+        (
+            "collection = news and (codec = hevc or codec = av1) and not has_audio",
+            lambda r: r["collection"] == "news" and r["codec"] in ("hevc", "av1") and r["has_audio"] is not True,
+        ),
+        (
+            "video_id = v1 OR video_id = v2 AND start_s < 13",
+            lambda r: r["video_id"] == "v1" or (r["video_id"] == "v2" and r["start_us"] < 13e6),
+        ),
+        ('segment_id = "s3"', lambda r: r["segment_id"] == "s3"),
+    ],
+)  # fmt: skip
+def test_a_filter_means_what_it_says(text, wanted):
+    assert parse_filter(text)(BATCH).to_pylist() == [wanted(row) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colection = news", r"letter 1: 'colection' is not a field; there are segment_id, .*, time"),
+        ("collection", "behind 'collection' one of"),
+        ("collection = ", "ends where a value is expected"),
+        ("start_s > soon", r"letter 11: 'soon' is not seconds such as 2\.5"),
+        ("date = yesterday", "'yesterday' is not a date such as 2026-01-31"),
+        ("has_audio = maybe", "'maybe' is not true or false"),
+        ("time > 25:00", "not a time of day"),
+        ("(has_audio", r"ends where '\)' is expected"),
+        ("has_audio has_audio", "'has_audio' is too much; join"),
+        ("start_s ~ 3", "~ compares texts"),
+        ('uri = "open', "cannot be read at"),
+        ("codec in h264", r"'\(' is expected instead of 'h264'"),
+        ("__import__('os')", "is not a field"),
+        ("1 = 1; drop table segments", "is not a field"),
+        ("", "ends where a field is expected"),
+        ("not " * 5_000 + "has_audio", "5001 words; 400 are allowed"),
+    ],
+)
+def test_a_wrong_filter_says_where_and_what_is_allowed(text, words):
+    with pytest.raises(QueryError, match=words):
+        parse_filter(text)
