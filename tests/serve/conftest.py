@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from shotlake.config import EmbedConfig, load_config
+from shotlake.config import Config, EmbedConfig, load_config
+from shotlake.demo import demo_config
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
+from shotlake.flow.backfill import backfill
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
 from shotlake.index.columns import COLUMNS
 from shotlake.index.publish import publish
@@ -86,3 +88,13 @@ def full_lake(tmp_path_factory, encoder) -> CaptionLake:
     lake = CaptionLake(str(tmp_path_factory.mktemp("lake")), encoder)
     lake.grow(0, 60)
     return lake
+
+
+@pytest.fixture(scope="session")
+def sharded_config(demo_archive, tmp_path_factory) -> Config:
+    """A lake of the painted archive with a segment a second, so that its rows can train IVF-PQ; several shards."""
+    sets = ("flow.engine=local", "embed.stride_s=1", "index.exact_below=0", "index.rows_per_shard=100")
+    config = demo_config(tmp_path_factory.mktemp("sharded") / "lake", (*sets, "index.target_recall=0.9"))
+    report = backfill([str(demo_archive[0])], config, lambda *_: None)
+    assert report.generation, report.message
+    return config

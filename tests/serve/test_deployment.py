@@ -12,7 +12,9 @@ import pytest
 
 from shotlake.config import EmbedConfig, ServeConfig
 from shotlake.errors import BadModel, ConfigError, NoIndex, SourceMissing
+from shotlake.query.search import LakeSearch
 from shotlake.serve.deployment import run_service
+from shotlake.world.queries import agrees, draw_queries
 
 pytestmark = pytest.mark.ray
 
@@ -120,22 +122,33 @@ def test_a_taken_port_is_named_before_anything_is_started(caption_lake):
             run_service(config)
 
 
-def test_the_command_says_when_it_is_ready_and_ends_cleanly_on_a_signal(caption_lake):
-    caption_lake.grow(0, 20)
+def test_the_command_answers_from_several_ivf_shards_and_ends_cleanly_on_a_signal(
+    sharded_config, demo_archive, encoder
+):
+    search = LakeSearch.open(sharded_config.lake, encoder, sharded_config)
+    assert search.manifest.plan.codec == "pq" and len(search.manifest.shards) > 1
+    queries = draw_queries(demo_archive[1], seed=1, n=20)
     code = "import sys; from shotlake.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = ["serve", "--lake", caption_lake.config.lake, "--set", "serve.port=0", "--set", "flow.num_cpus=1"]
+    arguments = ["serve", "--lake", sharded_config.lake, "--set", "serve.port=0", "--set", "flow.num_cpus=1"]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
     try:
         said = []
         while not (said and said[-1].startswith("ready at ")):
             said.append(process.stderr.readline())
             assert said[-1], f"it ended before it was ready: {''.join(said)}"
-        body = {"query": caption_lake.captions[2]}
-        answer = httpx.post(f"{said[-1].split()[2]}/v1/search", json=body, timeout=30)
-        assert answer.json()["hits"][0]["video_uri"] == "/archive/000.mp4"
+        url = f"{said[-1].split()[2]}/v1/search"
+        bodies = [{"query": query.text, "limit": 3} for query in queries]
+        answers = [httpx.post(url, json=body, timeout=30).json()["hits"] for body in bodies]
+        assert answers == [search.search(query.text, 3).to_json()["hits"] for query in queries]
+        right = [agree(query, hits[0], demo_archive[1]) for query, hits in zip(queries, answers)]
+        assert sum(right) >= 18
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
         assert process.returncode == 0
     finally:
         process.kill()
         process.wait()
+
+
+def agree(query, hit, truth):
+    return agrees(query, hit["video_uri"], int(hit["start_s"] * 1e6), int(hit["end_s"] * 1e6), truth)
