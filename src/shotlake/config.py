@@ -80,6 +80,7 @@ class TableConfig(Section):
     lease_s: Annotated[float, Field(ge=1, le=3600)] = Field(
         15, description="a lease without heartbeat is free after this"
     )
+    retention_h: Count = Field(168, description="hours that maintenance keeps files no version refers to")
 
 
 class IndexConfig(Section):

@@ -223,6 +223,11 @@ def recover(lake: Lake, lease: Lease) -> int:
     Errors: LeaseLost, StoreError.
     """
     lake.fence(lease.fence)
+    return complete_commits(lake)
+
+
+def complete_commits(lake: Lake) -> int:
+    """Append to `units` and `failures` what commits of `segments` owe them; harmless beside their run."""
     completed = 0
     folder = storage.join(lake.root, OUTCOMES)
     for name in storage.names(folder):

@@ -69,12 +69,12 @@ class Lake:
 
     def version(self, table: str) -> int:
         """The newest version of a table."""
-        return int(self._table(table).version())
+        return int(self.table(table).version())
 
     def dataset(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
         """A table as a pyarrow dataset: what DuckDB and others scan with column and file pruning."""
         with _delta_errors(self.uri(table)):
-            return self._table(table, version).to_pyarrow_dataset()
+            return self.table(table, version).to_pyarrow_dataset()
 
     def read(
         self,
@@ -101,7 +101,7 @@ class Lake:
 
     def transaction_version(self, table: str, app_id: str) -> int:
         """The last sequence number that `app_id` has committed to a table; -1 if none."""
-        return _sequence(self._table(table), app_id)
+        return _sequence(self.table(table), app_id)
 
     def append(self, table: str, rows: pa.Table, app: App | None = None) -> int:
         """Append rows and give a version that holds them. With `app`, at most once however often it is called.
@@ -118,7 +118,7 @@ class Lake:
             write_deltalake(snapshot, rows, mode="append", commit_properties=_properties([app] if app else []))
             return True
 
-        return self._commit(table, write)
+        return self.commit(table, write)
 
     def add_files(
         self, actions: Sequence[AddAction], app: App, fence: App, metadata: Mapping[str, str] | None = None
@@ -135,7 +135,7 @@ class Lake:
             _add(snapshot, list(actions), _properties([app, fence], metadata))
             return True
 
-        return self._commit("segments", add)
+        return self.commit("segments", add)
 
     def fence(self, fence: App) -> int:
         """Write the lease's epoch into the log of `segments`: no earlier epoch can commit from then on.
@@ -150,9 +150,9 @@ class Lake:
             _add(snapshot, [], _properties([fence]))
             return True
 
-        return self._commit("segments", add)
+        return self.commit("segments", add)
 
-    def _commit(self, table: str, write: Callable[[DeltaTable], bool]) -> int:
+    def commit(self, table: str, write: Callable[[DeltaTable], bool]) -> int:
         """Run `write` on a fresh snapshot until no other commit came between; give the version that it made.
 
         `write` says whether it committed; if there was nothing to do, the version is the snapshot's.
@@ -160,7 +160,7 @@ class Lake:
         for attempt in range(COMMIT_TRIES):
             try:
                 with _delta_errors(self.uri(table)):
-                    snapshot = self._table(table)
+                    snapshot = self.table(table)
                     version = int(snapshot.version())
                     return version + 1 if write(snapshot) else version
             except CommitFailedError as error:
@@ -168,7 +168,8 @@ class Lake:
                 time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))
         raise CommitError(f"{self.uri(table)!r} was changed by others {COMMIT_TRIES} times in a row; run again")
 
-    def _table(self, table: str, version: int | None = None) -> DeltaTable:
+    def table(self, table: str, version: int | None = None) -> DeltaTable:
+        """The Delta table itself, for this room."""
         uri = self.uri(table)
         with _delta_errors(uri):
             return DeltaTable(uri, version=version, storage_options=storage.delta_options(uri))
@@ -195,7 +196,7 @@ class Lake:
             )
 
     def _check_format(self) -> None:
-        found = self._table("segments").metadata().configuration.get(FORMAT_PROPERTY)
+        found = self.table("segments").metadata().configuration.get(FORMAT_PROPERTY)
         if found is None:
             raise LakeFormat(
                 f"{self.uri('segments')!r} is a Delta table that shotlake did not make; choose another lake"
@@ -252,13 +253,15 @@ def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
 
 @contextmanager
 def _delta_errors(uri: str) -> Iterator[None]:
-    """Wrap what delta-rs raises, once, at this border; a conflict passes, `_commit` answers it."""
+    """Wrap what delta-rs raises, once, at this border; a conflict passes, `Lake.commit` answers it."""
     try:
         yield
     except CommitFailedError:
         raise
     except TableNotFoundError:
         raise NotFound(f"there is no table at {uri!r}") from None
+    except FileNotFoundError:
+        raise NotFound(f"a data file of {uri!r} is gone; old versions last for table.retention_h") from None
     except PermissionError as error:
         raise AccessDenied(f"the table {uri!r} may not be used ({error.strerror}); check its permissions") from None
     except (DeltaError, OSError) as error:

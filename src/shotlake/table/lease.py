@@ -174,6 +174,14 @@ class Lease:
         return storage.join(self._folder, f"{self.epoch:010d}.{suffix}")
 
 
+def live_run_ids(lake_root: str) -> set[str]:
+    """The runs that hold a lease, as far as can be seen from here."""
+    leases = storage.join(storage.normalise(lake_root), "leases")
+    folders = {storage.join(leases, *name.split("/")[:2]) for name in storage.names(leases)}
+    holders = [holder[1] for folder in folders if (holder := _holder(folder))]
+    return {owner.run_id for owner in holders if not owner.is_dead()}
+
+
 def _wait_for_end(folder: str, epoch: int, owner: Owner, lease_s: float) -> None:
     """Return once the holder is dead: at once if that can be seen here, else after a whole lease without a beat."""
     first = _read_beat(folder, epoch)

@@ -1,0 +1,158 @@
+"""Maintenance changes files, never what readers see; nothing that a live run or an older version needs is removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import deltalake
+import pyarrow as pa
+import pytest
+from lakes import AT, KEY, OTHER_KEY, make_outcome, make_rows, make_unit, make_video
+from test_committer import Died, die
+
+from shotlake import storage
+from shotlake.config import TableConfig
+from shotlake.errors import LeaseHeld, NotFound
+from shotlake.records import WorkUnit
+from shotlake.table import committer as committer_module
+from shotlake.table.committer import Committer
+from shotlake.table.files import data_uri, write_segments
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Lease
+from shotlake.table.maintenance import LEASE_KEY, compact, delete_retired, maintain, vacuum
+from shotlake.table.readers import balance, live_segments
+from shotlake.table.rows import table_of
+from shotlake.table.schemas import RETIRED
+
+CONFIG = TableConfig(retention_h=0)
+
+
+def commit(lake: Lake, *units: WorkUnit, run_id: str = "r1") -> None:
+    """A file and a commit a unit."""
+    with Lease.acquire(lake.root, KEY, "/archive", run_id) as lease:
+        committer = Committer(lake, lease, run_id, TableConfig())
+        for unit in units:
+            committer.add(write_segments(lake.root, run_id, make_rows(unit, run_id=run_id)), [make_outcome(unit)])
+            committer.flush()
+
+
+def retire(lake: Lake, unit: WorkUnit, key: str | None = KEY) -> None:
+    lake.append("retired", table_of(RETIRED, [{"video_id": unit.video.video_id, "embed_key": key, "at": AT}]))
+
+
+def seen(lake: Lake) -> list[dict[str, object]]:
+    table = lake.read("segments")
+    rows = pa.Table.from_batches(live_segments(lake, KEY), schema=table.schema)
+    return rows.sort_by([("unit_id", "ascending"), ("cell", "ascending")]).to_pylist()
+
+
+def data_files(lake: Lake) -> list[str]:
+    return [
+        name for name in storage.names(lake.uri("segments")) if name.endswith(".parquet") and "_delta_log" not in name
+    ]
+
+
+def test_readers_see_the_same_before_and_after(root: str) -> None:
+    lake = Lake.create_or_open(root)
+    units = [make_unit(n) for n in range(4)]
+    odd = WorkUnit(make_video(9, collection="odd /%2F ü"), KEY, 0, 10)
+    commit(lake, *units, odd, WorkUnit(odd.video, KEY, 10, 5))
+    retire(lake, units[0])
+    before = seen(lake)
+    done = maintain(lake, "m1", CONFIG)
+    assert seen(lake) == before and len(before) == 45
+    assert (done.rows_deleted, len(data_files(lake))) == (10, 2)
+    assert lake.read("segments").num_rows == 45
+    assert balance(lake, "r1").balanced
+    again = maintain(lake, "m2", CONFIG)
+    assert (again.rows_deleted, again.files_joined, again.files_removed) == (0, 0, 0)
+    assert seen(lake) == before
+
+
+def test_a_video_is_retired_in_one_space_or_in_all(tmp_path: Path) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    one, two = make_unit(1), make_unit(2)
+    commit(lake, one, two, make_unit(1, key=OTHER_KEY), make_unit(2, key=OTHER_KEY))
+    retire(lake, one, KEY)
+    retire(lake, two, None)
+    assert delete_retired(lake) == 30
+    left = lake.read("segments", ["embed_key", "video_id"])
+    assert set(left["embed_key"].to_pylist()) == {OTHER_KEY}
+    assert set(left["video_id"].to_pylist()) == {one.video.video_id}
+
+
+def test_older_versions_stay_readable_within_the_retention(tmp_path: Path) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    commit(lake, make_unit(1), make_unit(2))
+    version = lake.version("segments")
+    maintain(lake, "m1", TableConfig(retention_h=24))
+    assert lake.read("segments", version=version).num_rows == 20
+    maintain(lake, "m2", CONFIG)
+    assert lake.read("segments").num_rows == 20
+    with pytest.raises(NotFound):
+        lake.read("segments", version=version)
+
+
+def test_orphans_go_but_not_what_a_live_run_wrote(root: str) -> None:
+    lake = Lake.create_or_open(root)
+    commit(lake, make_unit(1))
+    (orphan,) = write_segments(lake.root, "dead-run", make_rows(make_unit(2)))
+    (waiting,) = write_segments(lake.root, "live-run", make_rows(make_unit(3)))
+    with Lease.acquire(lake.root, KEY, "/archive", "live-run"):
+        assert vacuum(lake, "segments", 0) == 1
+    assert storage.exists(data_uri(root, waiting.path))
+    assert not storage.exists(data_uri(root, orphan.path))
+    assert vacuum(lake, "segments", 24) == 0
+    assert vacuum(lake, "segments", 0) == 1
+    assert len(seen(lake)) == 10
+
+
+def test_outcomes_of_a_crash_are_brought_in_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    for run_id, unit, target in (
+        ("r1", make_unit(1), (committer_module, "unit_rows")),
+        ("r2", make_unit(2), (Lake, "add_files")),
+    ):
+        lease = Lease.acquire(lake.root, KEY, "/archive", run_id)
+        committer = Committer(lake, lease, run_id, CONFIG)
+        committer.add(write_segments(lake.root, run_id, make_rows(unit)), [make_outcome(unit)])
+        with monkeypatch.context() as patch, pytest.raises(Died):
+            patch.setattr(*target, die)
+            committer.close()
+        lease.release()
+    assert len(storage.names(f"{lake.root}/outcomes")) == 2
+    done = maintain(lake, "m1", CONFIG)
+    assert done.commits_completed == 1
+    assert lake.read("units")["unit_id"].to_pylist() == [make_unit(1).unit_id]
+    assert storage.names(f"{lake.root}/outcomes") == []
+
+
+def test_one_maintenance_at_a_time(tmp_path: Path) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    with Lease.acquire(lake.root, LEASE_KEY, "/", "m1", 1), pytest.raises(LeaseHeld, match="run m1"):
+        maintain(lake, "m2", TableConfig(lease_s=1))
+
+
+def test_a_backfill_commits_beside_a_compaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    units = [make_unit(n) for n in range(6)]
+    commit(lake, *units[:4])
+    with Lease.acquire(lake.root, KEY, "/archive", "r2") as lease:
+        committer = Committer(lake, lease, "r2", TableConfig())
+        committer.add(write_segments(lake.root, "r2", make_rows(units[4])), [make_outcome(units[4])])
+        check = lease.check
+        monkeypatch.setattr(lease, "check", lambda: (check(), compact(lake, "segments")))
+        committer.close()
+    assert len(seen(lake)) == 50
+
+
+def test_overlapping_compactions_double_no_row(tmp_path: Path) -> None:
+    """deltalake 1.6.4 to 1.6.6 let both commit: 30 rows become 60. Without our lease, on purpose."""
+    for n in range(3):
+        deltalake.write_deltalake(tmp_path, pa.table({"id": [f"{n}-{i}" for i in range(10)]}), mode="append")
+    first, second = deltalake.DeltaTable(tmp_path), deltalake.DeltaTable(tmp_path)
+    first.optimize.compact()
+    with pytest.raises(deltalake.exceptions.CommitFailedError):
+        second.optimize.compact()
+    rows = deltalake.DeltaTable(tmp_path).to_pyarrow_dataset().to_table()
+    assert (rows.num_rows, len(set(rows["id"].to_pylist()))) == (30, 30)
