@@ -36,7 +36,9 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
                     if found.todo:
                         run.start_engine()
                     for wave in found.waves:  # a bounded number of videos, which is what the driver holds
+                        progress("probe", 0, len(wave))
                         plan = plan_wave(wave, root, run)  # a probe a video, 1..n units of about 10 minutes each
+                        progress("probe", len(wave), len(wave))
                         for report in run_blocks(plan.blocks, run.job, config, plan.rows_per_file):
                             # decoded, embedded and written by now: a report a data file, with the units in it
                             with stop.shield():

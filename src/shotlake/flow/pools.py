@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,21 +78,36 @@ def cluster(config: FlowConfig) -> Iterator[None]:
     if config.engine == "local":
         yield
         return
-    # Ray's own notes (its token, its warnings about actors that we bound ourselves) would stand among our lines.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    address = config.ray_address or os.environ.get("RAY_ADDRESS") or None
+    if not address and "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # a new cluster's default; left unsaid, Ray warns about it
     import ray
 
     if ray.is_initialized():
         yield
         return
-    address = config.ray_address or os.environ.get("RAY_ADDRESS") or None
     own: dict[str, Any] = {} if address else {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    with _without_notes():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Keep what Ray's C++ core says of its own start and of its own actor pools out of our lines; errors are raised."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
 
 
 def machines(config: Config) -> Machines:
