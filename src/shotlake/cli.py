@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-import click
 import typer
 
 from shotlake.config import Config, field_paths, load_config
@@ -28,6 +27,10 @@ models_app = typer.Typer(help="The encoders.", no_args_is_help=True)
 for name, sub in {"index": index_app, "config": config_app, "cost": cost_app, "models": models_app}.items():
     app.add_typer(sub, name=name)
 
+# typer carries a click of its own, of which it exports the leaves only
+_click_exception = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+WrongWords = cast("type[typer.BadParameter]", _click_exception)
+
 ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML file; configs/archive.yaml is a commented one.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one key, such as embed.model=mini.")
@@ -46,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ShotlakeError as error:
         print(f"shotlake: {error.message}", file=sys.stderr)
         return error.exit_status
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
+    except WrongWords as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            say(error.format_message())
+        else:
+            print(f"shotlake: {error.format_message()} See --help.", file=sys.stderr)
         return 2
-    except click.ClickException as error:
-        print(f"shotlake: {error.format_message()} See --help.", file=sys.stderr)
-        return 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         return 0
@@ -120,7 +123,7 @@ def backfill(
     from shotlake.flow.backfill import backfill as run
 
     if index not in ("auto", "never"):
-        raise click.BadParameter(f"--index is {index!r}; auto or never is allowed.")
+        raise typer.BadParameter(f"--index is {index!r}; auto or never is allowed.")
     tree = _load(config, sets, lake, [f"limits.max_hours={max_hours}"] if max_hours is not None else [])
     _log(verbose)
     with ProgressView(quiet) as progress:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from tests.flow.lakes import assert_same_lake, local_config, run, segments
 
 from shotlake.cli import main
 from shotlake.demo import demo_config
@@ -19,7 +20,6 @@ from shotlake.errors import ModelNotNamed, SourceMissing
 from shotlake.table.lake import Lake
 from shotlake.table.readers import live_segments
 from shotlake.world.archive import Truth
-from tests.flow.lakes import assert_same_lake, local_config, run, segments
 
 
 @pytest.fixture
@@ -162,7 +162,13 @@ def test_a_large_archive_needs_an_encoder_by_name(copies: Path, tmp_path: Path) 
 
 def test_sigterm_commits_what_is_finished_and_the_next_run_converges(demo_lake, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
-    sets = ["flow.engine=local", "catalog.block_s=1", "table.rows_per_file=1", "table.commit_units=1", "embed.model=mini"]
+    sets = [
+        "flow.engine=local",
+        "catalog.block_s=1",
+        "table.rows_per_file=1",
+        "table.commit_units=1",
+        "embed.model=mini",
+    ]
     command = [sys.executable, "-m", "shotlake.cli", "backfill", str(demo_lake.archive), "--lake", str(lake), "-q"]
     process = subprocess.Popen([*command, "--index", "never", *(word for item in sets for word in ("--set", item))])
     while not list((lake / "tables" / "segments").rglob("*.parquet")):
@@ -215,5 +221,7 @@ def test_processes_are_gone_after_a_run() -> None:
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     if not children.exists():
         pytest.skip("no /proc on this system")
-    names = [Path(f"/proc/{pid}/comm").read_text() for pid in children.read_text().split() if Path(f"/proc/{pid}").exists()]
+    names = [
+        Path(f"/proc/{pid}/comm").read_text() for pid in children.read_text().split() if Path(f"/proc/{pid}").exists()
+    ]
     assert not [name for name in names if "ray::Map" in name]

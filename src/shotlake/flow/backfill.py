@@ -9,7 +9,7 @@ from shotlake.flow.build_index import build_index
 from shotlake.flow.interrupt import Interruptible
 from shotlake.flow.plan import check_source, plan_wave, supersede, survey
 from shotlake.flow.pools import run_blocks
-from shotlake.flow.run import Run
+from shotlake.flow.run import Run, check_prices
 from shotlake.flow.run_report import RunReport
 from shotlake.flow.space import open_space
 from shotlake.table.lake import Lake
@@ -26,8 +26,9 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
     """
     roots = [check_source(source) for source in sources]
     space = open_space(config)
+    prices = check_prices(config, roots)
     lake = Lake.create_or_open(config.lake)
-    run = Run(lake, space, config, roots)
+    run = Run(lake, space, config, roots, prices)
     with run, Interruptible() as stop:
         for root in roots:
             with Lease.acquire(lake.root, space.key, root, run.run_id, config.table.lease_s) as lease:

@@ -28,7 +28,7 @@ from shotlake.records import UnitOutcome, Usage, WorkUnit
 from shotlake.report.cost import run_cost
 from shotlake.report.focus import Charged, cost_rows
 from shotlake.report.meter import Meter
-from shotlake.report.prices import load_prices
+from shotlake.report.prices import PriceBook, load_prices
 from shotlake.table.committer import Committer, recover
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 class Run:
     """The state of a run that is not in the lake yet. A context: whatever ends it, `runs` gets its last row."""
 
-    def __init__(self, lake: Lake, space: VectorSpace, config: Config, roots: Sequence[str]) -> None:
+    def __init__(self, lake: Lake, space: VectorSpace, config: Config, roots: Sequence[str], prices: PriceBook) -> None:
         self.lake, self.space, self.config, self.roots = lake, space, config, list(roots)
         self.started_at = datetime.now(UTC)
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
@@ -51,8 +51,7 @@ class Run:
         self.signal = 0
         self.message = ""
         self.epoch = 0
-        self.prices = load_prices(config.report).for_source(self.roots[0])
-        self.prices.price_of(config.report.instance)  # a run that cannot be priced is not begun
+        self.prices = prices
         self._status: RunStatus = "complete"
         self._tally = UnitTally()
         self._committer: Committer | None = None
@@ -245,3 +244,10 @@ class Run:
         overheads = {"startup": self._startup_s, "head": head_s}
         rows: pa.Table = table_of(COSTS, cost_rows(report.cost, charged, overheads))
         self.lake.append("costs", rows, (f"{self.run_id}/costs", 1))
+
+
+def check_prices(config: Config, roots: Sequence[str]) -> PriceBook:
+    """The price book of the run: one that cannot be priced is not begun. Errors: NoPrice, ConfigError."""
+    book = load_prices(config.report).for_source(roots[0])
+    book.price_of(config.report.instance)
+    return book
