@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from shotlake.catalog.changes import compare, earlier_units, listed_table, progress, videos_of
+from shotlake.catalog.changes import compare, earlier_units, listed_table, match_moved, progress, videos_of
 from shotlake.records import ClipSpec, Video
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -157,3 +157,13 @@ def test_a_lost_range_that_failed_again_counts_its_own_attempts() -> None:
     )
     assert earlier_units(rows, pa.array(["w"]), 3)["w"].retry == [((4, 2), 3)]
     assert earlier_units(rows, pa.array(["w"]), 2)["w"].retry == []
+
+
+def test_moved_objects_are_found_by_content_and_then_by_key() -> None:
+    def at(root: str, key: str, etag: str, size: int = 10) -> Video:
+        return Video(f"{root}/{key}", etag, size, AT, "c")
+
+    old = [at("/a", "x", "1"), at("/a", "y", "1"), at("/a", "z", "2"), at("/a", "empty", "3", 0), at("/a", "gone", "4")]
+    new = [at("/b", "y", "1"), at("/b", "renamed", "2"), at("/b", "empty", "3", 0), at("/b", "z", "5")]
+    moves = match_moved(listed_table(new), known(*old), "/b", "/a")
+    assert moves == [(old[1].video_id, new[0]), (old[2].video_id, new[1])]

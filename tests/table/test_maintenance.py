@@ -19,8 +19,8 @@ from shotlake.table.committer import Committer
 from shotlake.table.files import data_uri, write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
-from shotlake.table.maintenance import LEASE_KEY, compact, delete_retired, maintain, vacuum
-from shotlake.table.readers import balance, live_segments
+from shotlake.table.maintenance import LEASE_KEY, compact, delete_retired, forget, maintain, vacuum
+from shotlake.table.readers import balance, finished_units, live_segments
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import RETIRED
 
@@ -156,3 +156,14 @@ def test_overlapping_compactions_double_no_row(tmp_path: Path) -> None:
         second.optimize.compact()
     rows = deltalake.DeltaTable(tmp_path).to_pyarrow_dataset().to_table()
     assert (rows.num_rows, len(set(rows["id"].to_pylist()))) == (30, 30)
+
+
+def test_a_forgotten_video_is_as_new(tmp_path: Path) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    back, other = make_unit(1), make_unit(2)
+    commit(lake, back, other)
+    retire(lake, back)
+    forget(lake, pa.array([back.video.video_id]), KEY)
+    assert finished_units(lake, KEY)["unit_id"].to_pylist() == [other.unit_id]
+    commit(lake, back, run_id="r2")
+    assert {row["unit_id"] for row in seen(lake)} == {back.unit_id, other.unit_id}

@@ -193,3 +193,23 @@ def _cell_counts(duration_us: pa.ChunkedArray, spec: ClipSpec) -> NDArray[np.int
     """`records.cell_count` for a column; 0 where the duration is unknown."""
     durations, at = np.unique(pc.fill_null(duration_us, 0).to_numpy(), return_inverse=True)
     return np.array([cell_count(int(duration), spec) for duration in durations], dtype=np.int64)[at]
+
+
+def match_moved(listed: pa.Table, known: pa.Table, new_root: str, old_root: str) -> list[tuple[str, Video]]:
+    """Pairs of a known video_id and the listed object under another root with the same etag and size.
+
+    Of several with the same content the one with the same key below its root is taken. An empty object matches nothing.
+    """
+    live = known.filter(pc.equal(known["status"], "listed"))
+    same_content: dict[tuple[str, int], dict[str, str]] = {}
+    names = ("etag", "size_bytes", "uri", "video_id")
+    for etag, size_bytes, uri, video_id in zip(*(live[name].to_pylist() for name in names)):
+        if etag and size_bytes:
+            same_content.setdefault((etag, size_bytes), {})[uri.removeprefix(old_root)] = video_id
+    moves = []
+    for video in videos_of(listed):
+        candidates = same_content.get((video.etag, video.size_bytes), {})
+        if candidates:
+            key = video.uri.removeprefix(new_root)
+            moves.append((candidates.get(key) or min(candidates.values()), video))
+    return moves

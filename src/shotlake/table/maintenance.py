@@ -72,6 +72,15 @@ def delete_retired(lake: Lake) -> int:
     return deleted
 
 
+def forget(lake: Lake, video_ids: pa.Array, embed_key: str) -> None:
+    """Make videos of one space as new, so that a retired video whose content came back is embedded again.
+
+    That they were retired is forgotten last: until then a crash leaves them hidden, and the next call goes on.
+    """
+    for table in ("segments", "pooled", "failures", "units", "retired"):
+        delete_videos(lake, table, video_ids, embed_key)
+
+
 def delete_videos(lake: Lake, table: str, video_ids: pa.Array, embed_key: str | None = None) -> int:
     """Delete the rows of videos, of one space or of all; the number of rows deleted."""
     there = pc.field("video_id").isin(video_ids)

@@ -74,9 +74,9 @@ def matrix(lists: pa.ListArray) -> NDArray[np.float32]:
     return values.reshape(len(lists), -1)
 
 
-def finished_units(lake: Lake, embed_key: str) -> pa.Table:
-    """The units of a space that were ever worked on, UNIT_COLUMNS, one row each: its success, or its last failure."""
-    units = lake.read("units", UNIT_COLUMNS, pc.field("embed_key") == embed_key)
+def finished_units(lake: Lake, embed_key: str, columns: Sequence[str] = UNIT_COLUMNS) -> pa.Table:
+    """The units of a space that were ever worked on, one row each: its success, or its last failure."""
+    units = lake.read("units", columns, pc.field("embed_key") == embed_key)
     failed = pc.equal(units["status"], "failed")
     done, lost = units.filter(pc.invert(failed)), units.filter(failed)
     lost = lost.filter(pc.invert(pc.is_in(lost["unit_id"], done["unit_id"].combine_chunks())))
