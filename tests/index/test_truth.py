@@ -42,22 +42,20 @@ def test_a_row_does_not_find_itself_and_zero_rows_count_for_nothing():
 def test_recall_counts_equal_neighbours_and_grows_with_the_candidates():
     vectors = np.repeat(clustered(5, 8, 1), 4, axis=0)  # every vector four times
     truth = collected(vectors[:1], vectors)
-    exact = vectors[:1] @ vectors.T
-    rows = np.argsort(-exact, axis=1, kind="stable")
-    scores = np.take_along_axis(exact, rows, 1)
-    recall = truth.recall(scores, rows)[0]
+    rows = np.argsort(-(vectors[:1] @ vectors.T), axis=1, kind="stable")
+    recall = truth.recall(rows)[0]
     assert recall[9] == 1 and recall[4] == pytest.approx(0.5) and (np.diff(recall) >= 0).all()
     twins = np.flip(rows[:, :12], axis=1).copy()  # others of the same score may stand in
-    assert truth.recall(np.take_along_axis(exact, twins, 1), twins)[0, -1] == 1
+    assert truth.recall(twins)[0, -1] == 1
+    assert truth.recall(np.array([[-1, -1]])).tolist() == [[0, 0]]
 
 
 def test_fewer_rows_than_ten_can_all_be_found():
     vectors = clustered(3, 8, 1)
     truth = collected(vectors[:1], vectors, ids=["s0"])
-    rows = np.array([[0, 1, 2]])
-    assert truth.recall(vectors[:1] @ vectors.T, rows)[0].tolist() == [0, 0.5, 1]
+    assert truth.recall(np.array([[0, 1, 2]]))[0].tolist() == [0, 0.5, 1]
     alone = collected(vectors[:1], vectors[:1], ids=["s0"])
-    assert alone.recall(np.ones((1, 1), np.float32), np.zeros((1, 1), np.int64))[0, 0] == 1
+    assert alone.recall(np.zeros((1, 1), np.int64))[0, 0] == 1
 
 
 def test_retired_rows_leave_the_truth_of_the_others():

@@ -73,6 +73,8 @@ class SpaceVectors:
         self.nlist = int(trained.nlist)
         self.dim = int(self.shards[0].rows.shape[1])
         self.n_rows = self.shards[-1].first_row + len(self.shards[-1].rows)
+        rabitq = isinstance(trained, faiss.IndexIVFRaBitQ)
+        self._parameters = faiss.IVFRaBitQSearchParameters if rabitq else faiss.SearchParametersIVF
         self._first_rows = np.array([shard.first_row for shard in self.shards])
         self._hidden = hidden if hidden is not None and len(hidden) else None
         self._visible = self._selections(self._hidden, inverted=True)
@@ -136,16 +138,23 @@ class SpaceVectors:
 
     def _scan(self, queries: Scores, probes: int, n: int, selections: list[_Selection]) -> tuple[Scores, Rows]:
         coarse, lists = self.quantiser.search(queries, probes)
-        found = [
-            _scan_shard(shard, queries, n, (coarse, lists), selection)
-            for shard, selection in zip(self.shards, selections)
-            if not selection.empty
-        ]
-        if not found:
-            return np.full((len(queries), n), -np.inf, np.float32), np.full((len(queries), n), -1, np.int64)
-        if len(found) == 1:
-            return found[0]
-        return _best(np.concatenate([f[0] for f in found], 1), np.concatenate([f[1] for f in found], 1), n)
+        scores = np.full((len(self.shards), len(queries), n), -np.inf, dtype=np.float32)
+        rows = np.full(scores.shape, -1, dtype=np.int64)
+        parameters = self._parameters(nprobe=probes)
+        address = faiss.swig_ptr
+        given = address(queries), n, address(lists), address(coarse)
+        for number, (shard, selection) in enumerate(zip(self.shards, selections)):
+            if selection.empty:
+                continue
+            parameters.sel = selection.selector
+            found = address(scores[number]), address(rows[number])
+            shard.index.search_preassigned_c(len(queries), *given, *found, False, parameters)
+        missing = rows < 0
+        rows += self._first_rows[:, None, None]
+        rows[missing], scores[missing] = -1, -np.inf
+        if len(self.shards) == 1:
+            return scores[0], rows[0]
+        return _best(np.concatenate(scores, axis=1), np.concatenate(rows, axis=1), n)
 
     def _selections(self, rows: Rows | None, inverted: bool = False) -> list[_Selection]:
         if rows is None:
@@ -183,35 +192,6 @@ class _Selection:
         self.empty = not bits.any()
         self._bitmap = np.packbits(bits, bitorder="little")
         self.selector = faiss.IDSelectorBitmap(self._bitmap)
-
-
-def _scan_shard(
-    shard: ShardVectors, queries: Scores, n: int, probes: tuple[Scores, Rows], selection: _Selection
-) -> tuple[Scores, Rows]:
-    coarse, lists = probes
-    kind = faiss.IVFRaBitQSearchParameters if isinstance(shard.index, faiss.IndexIVFRaBitQ) else _IVF_PARAMETERS
-    parameters = kind(nprobe=lists.shape[1], sel=selection.selector)
-    scores = np.empty((len(queries), n), dtype=np.float32)
-    rows = np.empty((len(queries), n), dtype=np.int64)
-    pointer = faiss.swig_ptr
-    shard.index.search_preassigned_c(
-        len(queries),
-        pointer(queries),
-        n,
-        pointer(lists),
-        pointer(coarse),
-        pointer(scores),
-        pointer(rows),
-        False,
-        parameters,
-    )
-    missing = rows < 0
-    rows += shard.first_row
-    rows[missing], scores[missing] = -1, -np.inf
-    return scores, rows
-
-
-_IVF_PARAMETERS = faiss.SearchParametersIVF
 
 
 def _best(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:

@@ -53,11 +53,12 @@ class Truth:
         self.own_rows[queries] = first_row + columns
         scores[queries, columns] = -np.inf
 
-    def recall(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Recall@10 [Q, n] of the first 1..n candidates: exact scores and row numbers, both [Q, n]."""
+    def recall(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Recall@10 [Q, n] of the first 1..n candidates [Q, n]: re-ranking is exact, so it keeps every good one."""
         reachable = np.minimum((self.rows >= 0).sum(axis=1, keepdims=True), K)
         worst = np.take_along_axis(self.scores, np.maximum(reachable - 1, 0), axis=1)
-        good = (scores >= worst - TIE) & (rows >= 0) & (rows != self.own_rows[:, None])
+        good_rows = np.where(self.scores >= worst - TIE, self.rows, -1)
+        good = np.stack([np.isin(line, wanted[wanted >= 0]) for line, wanted in zip(rows, good_rows)])
         found = np.minimum(np.cumsum(good, axis=1), reachable)
         nothing_to_find = reachable == 0
         return np.asarray((found + nothing_to_find) / np.maximum(reachable, 1), dtype=np.float32)

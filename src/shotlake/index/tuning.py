@@ -13,6 +13,7 @@ from shotlake.index.truth import K, Truth, lower_bound
 
 RERANKS = (25, 50, 100, 200, 400, 800)
 ENOUGH = 0.999  # the curve ends where the lower bound passes this
+TIMED_QUERIES = 32
 ROW_COST_IN_CODES = 8  # re-ranking one row costs about as much as scanning so many codes
 
 
@@ -49,20 +50,18 @@ def _measure(space: SpaceVectors, truth: Truth, nprobe: int, reranks: tuple[int,
     widest = min(max(reranks), space.n_rows)
     started = time.perf_counter()
     rows = space.candidates(truth.queries, nprobe, widest)[1]
-    scanned = time.perf_counter()
-    recalls = truth.recall(space.scores(truth.queries, rows), rows)
-    scan_s, rerank_s = scanned - started, time.perf_counter() - scanned
-    points = []
-    for rerank in sorted({min(rerank, widest) for rerank in reranks}):
-        at = recalls[:, rerank - 1]
-        ms = (scan_s + rerank_s * rerank / widest) * 1000 / len(truth.queries)
-        points.append(
-            TunedPoint(
-                nprobe=nprobe,
-                rerank=rerank,
-                recall=round(float(np.mean(at)), 5),
-                lower_bound=round(lower_bound(at), 5),
-                ms=round(ms, 4),
-            )
+    scan_ms = (time.perf_counter() - started) * 1000 / len(rows)
+    started = time.perf_counter()
+    space.scores(truth.queries[:TIMED_QUERIES], rows[:TIMED_QUERIES])
+    row_ms = (time.perf_counter() - started) * 1000 / rows[:TIMED_QUERIES].size
+    recalls = truth.recall(rows)
+    return [
+        TunedPoint(
+            nprobe=nprobe,
+            rerank=rerank,
+            recall=round(float(np.mean(recalls[:, rerank - 1])), 5),
+            lower_bound=round(lower_bound(recalls[:, rerank - 1]), 5),
+            ms=round(scan_ms + rerank * row_ms, 4),
         )
-    return points
+        for rerank in sorted({min(rerank, widest) for rerank in reranks})
+    ]
