@@ -54,7 +54,12 @@ def test_a_list_of_one_part_is_the_same_query_and_the_space_is_obeyed(client, fu
     [
         ({"query": "x", "limt": 3}, "limt: "),
         ({"query": [{"text": "x", "wieght": 1}]}, "query.0.wieght: "),
-        ({"query": [{"text": "x"}, {"text": "y"}]}, "query: "),
+        ({"query": [{"text": "x", "segment_id": "y"}]}, "query.0: "),
+        ({"query": [{"weight": 1}]}, "query.0: "),
+        ({"query": [{"text": "x", "weight": -1}]}, "query.0.weight: "),
+        ({"query": "x", "not": [{"text": "y"}]}, "not.0.threshold: "),
+        ({"query": "x", "negative": "y"}, "negative: "),
+        ({"query": [{"vector": []}]}, "query.0.vector: "),
         ({"query": []}, "query: "),
         ({"query": "  "}, "query.0.text: "),
         ({"query": 7}, "query: "),
@@ -68,6 +73,39 @@ def test_a_list_of_one_part_is_the_same_query_and_the_space_is_obeyed(client, fu
 )
 def test_a_wrong_body_is_refused_and_names_the_field(client, body, words):
     assert words in assert_problem(client.post("/v1/search", json=body), 422, "bad_request")["detail"]
+
+
+def hits_of(client, **body):
+    response = client.post("/v1/search", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()["hits"]
+
+
+def test_a_segment_and_its_own_vector_are_queries(client, full_lake):
+    found = hits_of(client, query=full_lake.captions[5], limit=1)[0]
+    alike = hits_of(client, query=[{"segment_id": found["segment_ids"][0]}], limit=60)
+    assert alike and all(found["segment_ids"][0] not in hit["segment_ids"] for hit in alike)
+    vector = full_lake.encoder.embed_text([full_lake.captions[5]])["fused"][0].tolist()
+    assert hits_of(client, query=[{"vector": vector}], limit=1)[0]["segment_ids"] == found["segment_ids"]
+
+
+def test_parts_have_weights_and_can_be_negative_or_excluded(client, full_lake):
+    one, other = ({"text": full_lake.captions[k]} for k in (5, 17))
+    alone, mixed = hits_of(client, query=[one]), hits_of(client, query=[one, other | {"weight": 0}])
+    assert [hit["segment_ids"] for hit in alone] == [hit["segment_ids"] for hit in mixed]
+    pushed = hits_of(client, query=[one], negative=[one], limit=1)[0]
+    assert pushed["score"] == pytest.approx(0, abs=1e-5)
+    left = hits_of(client, query=[one], **{"not": [one | {"threshold": 0.5}]}, limit=60)
+    assert left and max(hit["score"] for hit in left) <= 0.5 < alone[0]["score"]
+
+
+def test_a_filter_and_a_threshold_keep_what_they_say(client, full_lake):
+    text = full_lake.captions[5]
+    only = hits_of(client, query=text, filter='uri ~ "*/003.mp4"', limit=60)
+    assert {hit["video_uri"] for hit in only} == {"/archive/003.mp4"}
+    assert all(hit["score"] >= 0.5 for hit in hits_of(client, query=text, score_threshold=0.5, limit=60))
+    body = assert_problem(client.post("/v1/search", json={"query": text, "filter": "colour = red"}), 422, "query")
+    assert "colour" in body["detail"]
 
 
 def test_broken_json_unknown_words_and_unknown_spaces(client):
@@ -107,14 +145,14 @@ def test_the_request_keeps_its_own_id_if_it_is_plain(client):
 
 def test_more_requests_than_the_queue_holds_are_sent_away_and_health_still_answers(full_lake, monkeypatch):
     entered, release = threading.Semaphore(0), threading.Event()
-    search = LakeSearch.search
+    answer = LakeSearch.answer
 
     def slow(self, *arguments):
         entered.release()
         release.wait(20)
-        return search(self, *arguments)
+        return answer(self, *arguments)
 
-    monkeypatch.setattr(LakeSearch, "search", slow)
+    monkeypatch.setattr(LakeSearch, "answer", slow)
     with client_of(full_lake, concurrency=1, max_queued=0) as client:
         answers = []
         body = {"query": full_lake.captions[1]}
@@ -141,7 +179,7 @@ def test_without_an_index_it_is_healthy_and_not_ready(caption_lake):
 
 
 def test_an_error_of_the_service_is_a_problem_without_details(client, monkeypatch, caplog):
-    monkeypatch.setattr(LakeSearch, "search", lambda *_: 1 / 0)
+    monkeypatch.setattr(LakeSearch, "answer", lambda *_: 1 / 0)
     body = assert_problem(client.post("/v1/search", json={"query": "red circle"}), 500, "internal")
     assert "division" not in body["detail"]
     assert body["request_id"] in caplog.text and "ZeroDivisionError" in caplog.text
@@ -162,5 +200,5 @@ def test_the_index_and_the_metrics_tell_what_is_served(client, full_lake):
 
 def test_the_schema_describes_the_query_as_text_or_parts(client):
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    kinds = [option.get("type") for option in schemas["SearchRequest"]["properties"]["query"]["anyOf"]]
+    kinds = [option.get("type") for option in schemas["SearchBody"]["properties"]["query"]["anyOf"]]
     assert kinds == ["string", "array"]

@@ -7,46 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 import shotlake
 from shotlake.config import ServeConfig
-from shotlake.records import Space
+from shotlake.serve.body import SearchBody
 from shotlake.serve.guard import RequestGuard
 from shotlake.serve.live import LiveIndex
 from shotlake.serve.metrics import Metrics
 from shotlake.serve.problems import add_problem_handlers
-
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
-
-
-class TextPart(BaseModel):
-    """Words to look for."""
-
-    model_config = ConfigDict(extra="forbid")
-    text: Text
-
-
-def _as_parts(query: Any) -> Any:
-    return [{"text": query}] if isinstance(query, str) else query
-
-
-class SearchRequest(BaseModel):
-    """A query is a text, or a list that holds one part."""
-
-    model_config = ConfigDict(extra="forbid")
-    query: Annotated[
-        list[TextPart],
-        BeforeValidator(_as_parts, json_schema_input_type=str | list[TextPart]),
-        Field(min_length=1, max_length=1, description="words to look for"),
-    ]
-    limit: Annotated[int, Field(ge=1, le=1000, description="moments in the answer")] | None = None
-    space: Annotated[Space, Field(description="space that ranks the moments")] | None = None
 
 
 def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
@@ -72,10 +45,9 @@ def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
 
 def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: CapacityLimiter) -> None:
     @app.post("/v1/search")
-    async def search(request: SearchRequest) -> dict[str, Any]:
-        """Moments for a text, best first."""
-        find = live.current().search
-        found = await to_thread.run_sync(find, request.query[0].text, request.limit, request.space, limiter=searches)
+    async def search(body: SearchBody) -> dict[str, Any]:
+        """Moments for a query, best first."""
+        found = await to_thread.run_sync(live.current().answer, body.to_request(), limiter=searches)
         return found.to_json()
 
     @app.get("/v1/index")
@@ -89,7 +61,7 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: Capac
             "model_id": manifest.fingerprint.model_id,
             "table_version": manifest.table_version,
             "rows": manifest.n_rows,
-            "unindexed_rows": current.fresh.counted,
+            "unindexed_rows": current.rows.fresh.counted,
             "recall_at_10": {space: manifest.recall_at_10(space) for space in manifest.spaces},
             "built_at": manifest.built_at.isoformat(),
             "reload_error": {"code": error.code, "message": error.message} if error else None,

@@ -69,6 +69,7 @@ def application(config: Config) -> serve.Application:
     deployment = serve.deployment(
         name=SearchReplica.__name__,
         max_ongoing_requests=10_000,  # the application sheds, with an answer that clients can read
+        graceful_shutdown_wait_loop_s=0.2,
         logging_config=_quiet(),
     )
     return deployment(SearchReplica).bind(config)
@@ -114,13 +115,12 @@ def _cluster(config: FlowConfig) -> Iterator[None]:
         return
     address = config.ray_address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False}
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     # "local", because without an address Ray would join whatever `ray start` has left on this machine
     ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
     try:
         yield
     finally:
-        if not address:
-            serve.shutdown()
         ray.shutdown()
 
 
