@@ -50,7 +50,11 @@ class CatalogConfig(Section):
 class DecodeConfig(Section):
     """How bytes become frames and waveform."""
 
-    policy: Literal["exact", "reference", "keyframes"] = Field("exact", description="which frames are decoded")
+    policy: Literal["exact", "reference", "keyframes"] = Field(
+        "reference",
+        description="frames that are decoded: exact all; reference without those that neither a clip nor another frame "
+        "needs (the same clips, faster); keyframes only key frames (a preview)",
+    )
     clips_per_batch: Positive = Field(16, description="clips that leave the decoder together; bounds its memory")
     max_pixels: Positive = Field(8192 * 8192, description="larger pictures are refused before a frame is allocated")
     max_errors: Positive = Field(100, description="packet errors in a row after which a stream is given up")

@@ -35,6 +35,7 @@ class Picture:
     options: dict[str, str] = field(default_factory=lambda: {"preset": "ultrafast", "crf": "20", "g": "25"})
     sample_aspect: Fraction | None = None
     colour: tuple[int, int, int] | None = None
+    noise: int = 0  # amplitude of the camera's noise
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,15 @@ def _encode_picture(container, picture: Picture) -> list:
     stream.time_base = stream.codec_context.time_base = Fraction(1, picture.ticks)
     if picture.sample_aspect:
         stream.codec_context.sample_aspect_ratio = picture.sample_aspect
-    packets = []
+    packets, random = [], np.random.default_rng(0)
     for number, time_s in enumerate(picture.times_s):
         if picture.colour is None:
             pixels = number_picture(number, picture.size)
         else:
             pixels = np.full((picture.size[1], picture.size[0], 3), picture.colour, np.uint8)
+        if picture.noise:
+            noise = random.integers(-picture.noise, picture.noise + 1, pixels.shape[:2])[..., None]
+            pixels = np.clip(pixels + noise, 0, 255).astype(np.uint8)
         frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format=picture.pixel_format)
         frame.pts, frame.time_base = round(time_s * picture.ticks), Fraction(1, picture.ticks)
         packets += stream.encode(frame)

@@ -35,7 +35,7 @@ class Ledger:
 
     def __init__(self, unit: WorkUnit, spec: ClipSpec, source: Source, sweep: Sweep) -> None:
         self._unit, self._spec, self._source, self._sweep = unit, spec, source, sweep
-        self._corrupt_before, self._errors_before = sweep.corrupt_frames, sweep.packet_errors
+        self._corrupt_before, self._errors_before = sweep.streams.corrupt_frames, sweep.streams.packet_errors
         self._seen = 0
         self._empty: list[int] = []
         self._covered_us = 0
@@ -48,14 +48,14 @@ class Ledger:
             return False
         is_last = clip.end_us >= self._end_us()
         own_end_us = clip.end_us if is_last else min(clip.start_us + self._spec.stride_us, clip.end_us)
-        self._covered_us += max(0, min(own_end_us, self._sweep.until_us) - clip.start_us)
+        self._covered_us += max(0, min(own_end_us, self._sweep.streams.until_us) - clip.start_us)
         return True
 
     def close(self, usage: Usage) -> UnitOutcome:
         """The outcome, after the unit's last clip."""
         unit, sweep = self._unit, self._sweep
-        corrupt_frames = sweep.corrupt_frames - self._corrupt_before
-        packet_errors = sweep.packet_errors - self._errors_before
+        corrupt_frames = sweep.streams.corrupt_frames - self._corrupt_before
+        packet_errors = sweep.streams.packet_errors - self._errors_before
         damage = f"{corrupt_frames} corrupt frames, {packet_errors} packet errors"
         damage = damage if corrupt_frames or packet_errors else ""
         planned = unit.n_cells or self._seen
@@ -75,13 +75,13 @@ class Ledger:
             declared_us=self._declared_us(),
             corrupt_frames=corrupt_frames,
             packet_errors=packet_errors,
-            salvaged_until_us=sweep.until_us if code in _CUT_SHORT else None,
+            salvaged_until_us=sweep.streams.until_us if code in _CUT_SHORT else None,
             usage=usage,
         )
 
     def _end_us(self) -> int:
         """End of the video, as far as it is known."""
-        return self._source.info.duration_us if self._unit.n_cells else self._sweep.until_us
+        return self._source.info.duration_us if self._unit.n_cells else self._sweep.streams.until_us
 
     def _declared_us(self) -> int:
         """Length of the unit; what its last cell shares with the next unit is that one's."""
@@ -97,7 +97,7 @@ class Ledger:
         if not self._sweep.at_end or not self._unit.n_cells:
             return 0
         end_us = (self._unit.first_cell + self._unit.n_cells - 1) * self._spec.stride_us + self._spec.window_us
-        return min(end_us, self._source.info.duration_us) - self._sweep.until_us
+        return min(end_us, self._source.info.duration_us) - self._sweep.streams.until_us
 
     def _is_cut(self) -> bool:
         fps = self._source.info.fps
@@ -105,21 +105,23 @@ class Ledger:
         return self._shortfall_us() > max(_ROUNDING_US, min(two_frames_us, _MAX_ROUNDING_US))
 
     def _loss_code(self, cell: int, damaged: bool) -> str:
-        if self._sweep.at_end and cell * self._spec.stride_us >= self._sweep.until_us:
+        if self._sweep.at_end and cell * self._spec.stride_us >= self._sweep.streams.until_us:
             if not self._is_cut():
                 return BeyondEnd.code
-            return TooManyErrors.code if self._sweep.gave_up else Truncated.code
+            return TooManyErrors.code if self._sweep.streams.gave_up else Truncated.code
         return Corrupt.code if damaged else NoDecodableFrames.code
 
     def _verdict(self, lost: tuple[LostRange, ...], damage: str) -> tuple[str, str]:
         """Code and sentence of the worst thing that happened; empty if nothing did."""
         sweep = self._sweep
-        if sweep.at_end and (not sweep.until_us or not (self._unit.n_cells or self._seen)):
-            return (Encrypted if sweep.encrypted else NoDecodableFrames).code, damage or "the streams hold no frame"
+        if sweep.at_end and (not sweep.streams.until_us or not (self._unit.n_cells or self._seen)):
+            return (
+                Encrypted if sweep.streams.encrypted else NoDecodableFrames
+            ).code, damage or "the streams hold no frame"
         if self._is_cut():
-            until_s, declared_s = sweep.until_us / 1e6, self._source.info.duration_us / 1e6
+            until_s, declared_s = sweep.streams.until_us / 1e6, self._source.info.duration_us / 1e6
             why = f"the streams end at {until_s:.3f} s of {declared_s:.3f} s declared"
-            if sweep.gave_up:
+            if sweep.streams.gave_up:
                 return TooManyErrors.code, f"{why}, after too many errors in a row"
             return Truncated.code, why
         if short := self._short_stream():
@@ -137,15 +139,15 @@ class Ledger:
         """A sentence if one stream ended long before its own declared end, or broke off, while the other went on."""
         source, sweep = self._source, self._sweep
         unit_end_us = (self._unit.first_cell + (self._unit.n_cells or self._seen)) * self._spec.stride_us
-        for stream, own_end_us, until_us, name in (
-            (source.video, source.video_end_us, sweep.picture_until_us, "picture"),
-            (source.audio, source.audio_end_us, sweep.sound_until_us, "sound"),
+        for track, own_end_us, name in (
+            (sweep.streams.picture, source.video_end_us, "picture"),
+            (sweep.streams.sound, source.audio_end_us, "sound"),
         ):
-            if stream is None:
+            if track is None:
                 continue
-            end_us = own_end_us or (source.info.duration_us if sweep.lost_stream(stream) else 0)
-            if min(end_us, unit_end_us) - until_us > _STREAM_SLACK_US:
-                return f"the {name} ends at {until_us / 1e6:.3f} s of {end_us / 1e6:.3f} s"
+            end_us = own_end_us or (source.info.duration_us if track.is_broken else 0)
+            if min(end_us, unit_end_us) - track.until_us > _STREAM_SLACK_US:
+                return f"the {name} ends at {track.until_us / 1e6:.3f} s of {end_us / 1e6:.3f} s"
         return ""
 
 

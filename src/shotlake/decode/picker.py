@@ -39,7 +39,7 @@ class _Held:
 
     frame: Any
     at_us: int
-    duration_us: int
+    until_us: int
     pixels: NDArray[np.uint8] | None = None
 
 
@@ -49,20 +49,19 @@ def wanted_times(start_us: int, end_us: int, spec: ClipSpec) -> list[int]:
         span, parts = end_us - start_us, 2 * spec.n_frames
         return [start_us + (2 * k + 1) * span // parts for k in range(spec.n_frames)]
     times = (start_us + round((k + 0.5) * 1_000_000 / spec.fps) for k in range(spec.n_frames))
-    return [time for time in times if time < end_us]
+    return [time for time in times if time < end_us] or [(start_us + end_us) // 2]
 
 
 def new_cell(index: int, duration_us: int, spec: ClipSpec) -> Cell:
     """An empty cell; `duration_us` cuts the last one."""
-    start_us, end_us = cell_range(index, duration_us, spec)
+    start_us, end_us = cell_range(index, max(duration_us, index * spec.stride_us + 1), spec)
     return Cell(index, start_us, end_us, wanted_times(start_us, end_us, spec))
 
 
 class FramePicker:
     """Fills cells from frames that come in the order of their times. `fit` makes pixels of a frame.
 
-    `reached_us`: nothing that comes later can change a cell that ends here or before. `until_us`: the end of the
-    last frame's display.
+    `reached_us`: nothing that comes later can change a cell that ends here or before.
     """
 
     def __init__(self, fit: Callable[[Any], NDArray[np.uint8]], n_frames: int) -> None:
@@ -70,7 +69,11 @@ class FramePicker:
         self._cells: deque[Cell] = deque()
         self._held: _Held | None = None
         self.reached_us = -FOREVER_US
-        self.until_us = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """True before the first frame."""
+        return self._held is None
 
     def open(self, cell: Cell) -> None:
         """Take a cell; cells come in the order of their starts, before the frames that follow them."""
@@ -81,18 +84,20 @@ class FramePicker:
         if cell in self._cells:
             self._cells.remove(cell)
 
-    def add(self, frame: Any, at_us: int, duration_us: int, intact: bool) -> None:
-        """The next frame. `intact` is False if something between it and the one before was damaged."""
+    def add(self, frame: Any, at_us: int, until_us: int, intact: bool) -> None:
+        """The next frame and its own end. `intact` is False if something between it and the one before was damaged."""
         if at_us <= self.reached_us:
             return  # a time stamp that goes back: its place is taken
         try:
             self._settle(at_us, intact)
         finally:  # a frame that cannot be converted is lost alone
-            self._held = _Held(frame, at_us, duration_us)
-            self.reached_us, self.until_us = at_us, at_us + duration_us
+            self._held = _Held(frame, at_us, until_us)
+            self.reached_us = at_us
 
-    def finish(self) -> None:
-        """No frame comes any more."""
+    def finish(self, until_us: int) -> None:
+        """No frame comes any more; the last one is on display until `until_us`."""
+        if self._held:
+            self._held.until_us = max(self._held.until_us, until_us)
         self._settle(FOREVER_US, intact=False)
         self.reached_us = FOREVER_US
 
@@ -101,9 +106,8 @@ class FramePicker:
         held = self._held
         if held is None:
             return
-        own_end_us = held.at_us + held.duration_us
-        is_held = intact and (next_us - held.at_us <= STILL_US or own_end_us >= next_us - 1)
-        until_us = next_us if is_held else min(next_us, own_end_us)
+        is_held = intact and (next_us - held.at_us <= STILL_US or held.until_us >= next_us - 1)
+        until_us = next_us if is_held else min(next_us, held.until_us)
         middle_us = (held.at_us + next_us) // 2
         for cell in self._cells:
             if cell.start_us < until_us and held.at_us < cell.end_us:

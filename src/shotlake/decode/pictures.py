@@ -21,6 +21,7 @@ HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
 _HD_LINES = 720
 _REFERENCE_WHITE_NITS = 203.0
+_BRIGHTEST = 1000 / _REFERENCE_WHITE_NITS  # what becomes full white
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,5 @@ def _tone_curve(transfer: Literal["pq", "hlg"]) -> Pixels:
         low, high = code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12
         light = 1000 * np.where(code <= 0.5, low, high) ** 1.2
     relative = light / _REFERENCE_WHITE_NITS
-    rolled = relative * (1 + relative / 16) / (1 + relative)
-    return np.round(255 * np.clip(rolled / rolled[-1] if rolled[-1] > 1 else rolled, 0, 1) ** (1 / 2.2)).astype(
-        np.uint8
-    )
+    rolled = relative * (1 + relative / _BRIGHTEST**2) / (1 + relative)
+    return np.round(255 * np.clip(rolled, 0, 1) ** (1 / 2.2)).astype(np.uint8)

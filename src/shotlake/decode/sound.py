@@ -24,20 +24,18 @@ _MAX_BLOCK = 1024  # outputs a filter matrix at the most; odd ratios are rounded
 
 
 class SoundTrack:
-    """The native samples of a sliding piece of one stream. `until_us` is the end of the last one."""
+    """The native samples of a sliding piece of one stream."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._rate_hz = sample_rate_hz
         self._mixer: AudioResampler | None = None
         self._pieces: deque[tuple[int, int, Samples]] = deque()  # (start_us, end_us, mono)
-        self.until_us = 0
 
     def add(self, frame: Any, at_us: int) -> None:
         """The next decoded frame, whose first sample sounds at `at_us`."""
         mono = self._mix(frame)
         end_us = at_us + len(mono) * 1_000_000 // self._rate_hz
         self._pieces.append((at_us, end_us, mono))
-        self.until_us = max(self.until_us, end_us)
 
     def drop_before(self, time_us: int) -> None:
         """Forget what no range at or behind `time_us` needs."""

@@ -25,7 +25,7 @@ from shotlake.storage import ObjectReader
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,mxf,ogg,mp3,wav,aac,flac,rm,ivf,caf,aiff"
 MICROSECOND = Fraction(1, 1_000_000)
-_IO_BYTES = 256 << 10
+_IO_BYTES = 32 << 10  # what libav reads at once, and also what it rather reads than skips
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 _PADDING_US = 100_000  # an audio codec's last frame reaches a little behind the picture; that is no content
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")

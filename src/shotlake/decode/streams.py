@@ -1,0 +1,182 @@
+"""Frames of both streams as they are decoded, each with its time on the clock; damage is counted, never raised.
+
+Everything is decoded in one thread, each packet once. A stream is given up after `max_errors` errors in a row, the
+whole pass after as many failures to read a packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from shotlake.config import DecodeConfig
+from shotlake.decode.faults import FOREIGN, check_store, is_encrypted
+from shotlake.decode.sieve import Sieve
+from shotlake.decode.source import Source, to_us
+
+_JUMP_US = 10_000_000  # MPEG time stamps that jump further start a new clock
+_OUTLIER_US = 3_600_000_000  # a time stamp further ahead of everything so far is damage
+
+
+@dataclass(slots=True)
+class Track:
+    """What has been seen of one stream: progress, damage, and the offset that keeps its clock going on."""
+
+    stream: Any
+    offset_us: int = 0
+    started: bool = False
+    until_us: int = 0
+    damaged: bool = False
+    errors_in_a_row: int = 0
+    given_up: bool = False
+
+    @property
+    def is_broken(self) -> bool:
+        """True if the stream was given up, or the last that came of it was damaged."""
+        return self.given_up or self.damaged
+
+
+@dataclass(slots=True)
+class Decoded:
+    """One frame or piece of sound; `intact` is False if something before it was damaged."""
+
+    track: Track
+    frame: Any
+    at_us: int
+    until_us: int
+    intact: bool
+
+
+class FrameStream:
+    """Both streams of an open source from where it stands; damage before `from_us` is warming up and not counted."""
+
+    def __init__(self, source: Source, config: DecodeConfig, sieve: Sieve | None, from_us: int) -> None:
+        self._source, self._config, self._sieve, self._from_us = source, config, sieve, from_us
+        self._tracks = {stream.index: Track(stream) for stream in source.streams}
+        self.picture = self._tracks[source.video.index] if source.video is not None else None
+        self.sound = self._tracks[source.audio.index] if source.audio is not None else None
+        self._only_keys = config.policy == "keyframes"
+        if self._only_keys and source.video is not None:
+            source.video.codec_context.skip_frame = "NONKEY"
+        self.packet_errors = 0
+        self.corrupt_frames = 0
+        self.gave_up = self.encrypted = False
+
+    @property
+    def until_us(self) -> int:
+        """How far picture or sound reached."""
+        return max(track.until_us for track in self._tracks.values())
+
+    def __iter__(self) -> Iterator[Decoded]:
+        """All frames, to the end of the streams. Errors: the reader's StoreError or AccessDenied."""
+        for packet in self._packets():
+            track = self._tracks[packet.stream.index]
+            if track is self.picture and self._sieve is not None:
+                yield from self._sifted(packet, track, self._sieve)
+            else:
+                yield from self._decoded(packet, track)
+                if track is self.picture and self._only_keys:
+                    self._pass_by(packet, track)
+        check_store(self._source.reader)
+
+    def count_error(self, track: Track) -> None:
+        """Something of this stream could not be used."""
+        self.packet_errors += self.until_us >= self._from_us
+        track.damaged = True
+        track.errors_in_a_row += 1
+        track.given_up = track.errors_in_a_row > self._config.max_errors
+        self.gave_up |= track.given_up
+
+    def _packets(self) -> Iterator[Any]:
+        """Packets of both streams, past damage in the container as long as reading goes on."""
+        failures = 0
+        while failures <= self._config.max_errors:
+            try:
+                for packet in self._source.container.demux(*self._source.streams):
+                    failures = 0 if packet.size else failures
+                    yield packet
+                return
+            except FOREIGN:
+                check_store(self._source.reader)
+                failures += 1
+                self.packet_errors += 1
+        self.gave_up = True
+
+    def _sifted(self, packet: Any, track: Track, sieve: Sieve) -> Iterator[Decoded]:
+        if track.damaged or track.offset_us:
+            sieve.open_up()
+        if packet.size:
+            decided = sieve.push(packet, self._clock_us(packet.pts, track), self._clock_us(packet.dts, track))
+        else:
+            decided = chain(sieve.flush(), [(packet, True)])
+        for ready, wanted in decided:
+            track.stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
+            yield from self._decoded(ready, track)
+            if not wanted:
+                self._pass_by(ready, track)
+
+    def _pass_by(self, packet: Any, track: Track) -> None:
+        """A packet was there and whole, though nothing was decoded of it."""
+        shown_us = self._clock_us(packet.pts, track)
+        if shown_us is not None and packet.size and not packet.is_corrupt:
+            track.until_us = max(track.until_us, shown_us + to_us(packet.duration or 0, track.stream.time_base))
+
+    def _decoded(self, packet: Any, track: Track) -> Iterator[Decoded]:
+        if track.given_up:
+            return
+        try:
+            frames = packet.decode()
+        except EOFError:  # the decoder was flushed already
+            return
+        except FOREIGN:
+            check_store(self._source.reader)
+            self.encrypted |= is_encrypted(packet)
+            self.count_error(track)
+            return
+        if packet.is_corrupt:
+            self.count_error(track)
+        for frame in frames:
+            track.errors_in_a_row = 0
+            if (placed := self._place(frame, track)) is not None:
+                yield placed
+
+    def _place(self, frame: Any, track: Track) -> Decoded | None:
+        at_us = self._at_us(frame, track)
+        if frame.is_corrupt:
+            track.damaged = True
+            self.corrupt_frames += at_us >= self._from_us
+        if at_us > max(self.until_us, self._from_us) + _OUTLIER_US:
+            track.damaged = True
+            return None
+        until_us = at_us + self._length_us(frame, track)
+        decoded = Decoded(track, frame, at_us, until_us, not track.damaged)
+        track.damaged, track.started = bool(frame.is_corrupt), True
+        track.until_us = max(track.until_us, until_us)
+        return decoded
+
+    def _at_us(self, frame: Any, track: Track) -> int:
+        """The frame's time on the clock; MPEG time stamps that jump go on where the last frame ended."""
+        at_us = self._clock_us(frame.pts if frame.pts is not None else frame.dts, track)
+        if at_us is None:
+            return track.until_us
+        if self._source.rebases and track.started and abs(at_us - track.until_us) > _JUMP_US:
+            raw_us = at_us - track.offset_us
+            offsets = [other.offset_us for other in self._tracks.values() if other is not track]
+            near = [offset for offset in offsets if abs(raw_us + offset - track.until_us) <= _JUMP_US]
+            track.offset_us = near[0] if near else track.until_us - raw_us
+            at_us = raw_us + track.offset_us
+        return at_us
+
+    def _clock_us(self, stamp: int | None, track: Track) -> int | None:
+        if stamp is None:
+            return None
+        return to_us(stamp, track.stream.time_base) - self._source.origin_us + track.offset_us
+
+    def _length_us(self, frame: Any, track: Track) -> int:
+        if track is self.sound:
+            return int(frame.samples * 1_000_000 // frame.sample_rate)
+        if frame.duration:
+            return to_us(frame.duration, track.stream.time_base)
+        return round(1_000_000 / self._source.info.fps) if self._source.info.fps else 0
