@@ -21,6 +21,7 @@ from shotlake.world.queries import WorldQuery, agrees, draw_queries
 LAKE = Path("demo-lake")
 ARCHIVE = Path("demo-archive")
 MARKER = "demo.json"
+N_VIDEOS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def run_demo(seed: int, config: Config, progress: Progress, n_queries: int = 8) 
     """Paint (or reuse) the archive of `seed`, backfill it into a fresh lake, and answer queries drawn by the seed."""
     lake, archive = Path(config.lake), Path(config.lake).parent / ARCHIVE.name
     _clear(lake, seed)
-    truth = paint_archive(archive, seed, progress=lambda done, total: progress("paint", done, total))
+    truth = paint_archive(archive, seed, N_VIDEOS, progress=lambda done, total: progress("paint", done, total))
     report = backfill([str(archive)], config, progress)
     answers = answer_queries(truth, config, draw_queries(truth, seed, n_queries))
     return DemoResult(seed, archive, report, answers)

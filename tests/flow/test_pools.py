@@ -1,0 +1,23 @@
+"""Pool sizes: whatever the machine, all actors fit beside each other, or Ray would wait for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from shotlake.config import FlowConfig
+from shotlake.flow.pools import WRITE_CPU, size_pools
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4, 16, 96, 1024])
+@pytest.mark.parametrize("gpus", [0, 1, 8])
+def test_all_actors_fit_beside_each_other(cpus: int, gpus: int) -> None:
+    pools = size_pools(cpus, min(gpus, cpus), FlowConfig())
+    assert pools.decode_actors >= 1 and pools.embed_actors >= 1
+    reserved = pools.decode_actors * pools.decode_cpu + pools.embed_actors * pools.embed_cpu + WRITE_CPU
+    assert reserved <= cpus + 1e-6
+    assert pools.embed_actors * pools.embed_gpu <= gpus
+
+
+def test_the_configuration_has_the_last_word() -> None:
+    pools = size_pools(8, 0, FlowConfig(decode_actors=3, embed_actors=2))
+    assert (pools.decode_actors, pools.embed_actors) == (3, 2)
