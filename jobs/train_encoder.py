@@ -1,0 +1,41 @@
+"""Train `mini` on the rendered world, or evaluate a trained one and write its card.
+
+python jobs/train_encoder.py out/mini --steps 1600      # goes on where it was stopped; `embed.model: out/mini` uses it
+python jobs/train_encoder.py --evaluate [DIR]           # the shipped network if no directory is named
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from shotlake.embed.mini.card import missed_bars, one_thread, write_card
+from shotlake.embed.mini.encoder import MINI_FOLDER
+from shotlake.embed.mini.train import Plan, train
+
+
+def main() -> int:
+    """0, or 1 if the evaluated network misses a bar of the card."""
+    default = Plan()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="where the training goes, or what is evaluated")
+    parser.add_argument("--evaluate", action="store_true", help="evaluate and write CARD.md instead of training")
+    parser.add_argument("--steps", type=int, default=default.steps, help=f"steps ({default.steps})")
+    parser.add_argument("--seed", type=int, default=default.seed, help=f"seed ({default.seed})")
+    parser.add_argument("--processes", type=int, default=default.n_processes, help="one-thread processes, a core each")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if arguments.evaluate:
+        one_thread()
+        numbers = write_card(arguments.folder or MINI_FOLDER)
+        json.dump(numbers, sys.stdout, indent=1)
+        return 1 if missed_bars(numbers) else 0
+    if arguments.folder is None:
+        parser.error("name the folder to train into")
+    train(Plan(steps=arguments.steps, seed=arguments.seed, n_processes=arguments.processes), arguments.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
