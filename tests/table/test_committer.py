@@ -198,7 +198,7 @@ def test_a_crash_at_any_step_is_made_good_by_the_next_run(
             committer.close()
     with Lease.acquire(lake.root, KEY, ROOT, "r2") as lease:
         recover(lake, lease)
-        finished = finished_units(lake, KEY)["unit_id"].to_pylist()
+        finished = finished_units(lake, KEY, ["unit_id"])["unit_id"].to_pylist()
         happened = step not in ("before_sidecar", "before_segments")
         assert sorted(finished) == (sorted([good.unit_id, bad.unit_id]) if happened else [])
         again = Committer(lake, lease, "r2", CONFIG)

@@ -164,6 +164,6 @@ def test_a_forgotten_video_is_as_new(tmp_path: Path) -> None:
     commit(lake, back, other)
     retire(lake, back)
     forget(lake, pa.array([back.video.video_id]), KEY)
-    assert finished_units(lake, KEY)["unit_id"].to_pylist() == [other.unit_id]
+    assert finished_units(lake, KEY, ["unit_id"])["unit_id"].to_pylist() == [other.unit_id]
     commit(lake, back, run_id="r2")
     assert {row["unit_id"] for row in seen(lake)} == {back.unit_id, other.unit_id}

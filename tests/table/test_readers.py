@@ -102,7 +102,10 @@ def test_a_finished_unit_is_its_success_or_its_last_failure(lake: Lake) -> None:
     record(make_unit(2, attempt=1), lost=10)
     record(make_unit(2, attempt=2), lost=3)
     record(make_unit(3, key=OTHER_KEY), lost=0)
-    found = {row["unit_id"]: (row["status"], row["attempts"]) for row in finished_units(lake, KEY).to_pylist()}
+    found = {
+        row["unit_id"]: (row["status"], row["attempts"])
+        for row in finished_units(lake, KEY, ["unit_id", "status", "attempts"]).to_pylist()
+    }
     assert found == {make_unit(1).unit_id: ("failed", 3), make_unit(2).unit_id: ("partial", 2)}
     assert finished_units(lake, "7" * 32).num_rows == 0
 

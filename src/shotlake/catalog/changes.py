@@ -20,6 +20,8 @@ from shotlake.catalog.units import Cells
 from shotlake.errors import RETRYABLE_CODES
 from shotlake.records import ClipSpec, Video, cell_count
 
+UNITS_A_SLICE = 1_000_000  # bounds the memory of the arithmetic; the units themselves take about 80 bytes each
+
 LISTED = pa.schema(
     [
         ("video_id", pa.string()),
@@ -93,31 +95,38 @@ def progress(videos: pa.Table, units: pa.Table, spec: ClipSpec, max_attempts: in
 
     A cell is settled when it was written, or lost with a code or after so many attempts that it is not tried again.
     """
-    open_ended = pc.equal(units["n_cells"], 0)
-    owed = _owed(units, max_attempts)
-    settled = pc.if_else(open_ended, 0, pc.subtract(units["n_cells"], owed))
-    tried_out = pc.or_(pc.not_equal(units["status"], "failed"), pc.invert(_again(units, max_attempts)))
-    sums = (
-        pa.table(
-            {
-                "video_id": units["video_id"],
-                "settled": settled,
-                "open": pc.and_(open_ended, tried_out),
-                "open_owed": pc.if_else(open_ended, owed, 0),
-                "written": units["written"],
-            }
-        )
-        .group_by("video_id")
-        .aggregate([("settled", "sum"), ("open", "max"), ("open_owed", "sum"), ("written", "sum")])
-    )
+    slices = (units.slice(start, UNITS_A_SLICE) for start in range(0, max(1, len(units)), UNITS_A_SLICE))
+    sums = _by_video(pa.concat_tables([_by_video(_settled(part, max_attempts)) for part in slices]))
     at = pc.index_in(videos["video_id"], sums["video_id"].combine_chunks())
-    cells, owed, written = (_taken(sums, name, at, 0) for name in ("settled_sum", "open_owed_sum", "written_sum"))
+    cells, owed, written = (_taken(sums, name, at, 0) for name in ("settled", "open_owed", "written"))
     wanted = _cell_counts(videos["duration_us"], spec)
     whole = np.logical_and(wanted > 0, cells >= wanted)
-    done = np.logical_or(whole, np.logical_and(_taken(sums, "open_max", at, False), cells >= owed))
+    done = np.logical_or(whole, np.logical_and(_taken(sums, "open", at, False), cells >= owed))
     hopeless = np.logical_and(done, written == 0)
     masks = (done & ~hopeless, hopeless, ~done)
     return Progress(*(videos.filter(pa.array(mask)) for mask in masks))
+
+
+def _settled(units: pa.Table, max_attempts: int) -> pa.Table:
+    """For each unit the cells that it settles; apart, whether it is an open-ended one and what that leaves."""
+    open_ended = pc.equal(units["n_cells"], 0)
+    owed = _owed(units, max_attempts)
+    tried_out = pc.or_(pc.not_equal(units["status"], "failed"), pc.invert(_again(units, max_attempts)))
+    return pa.table(
+        {
+            "video_id": units["video_id"],
+            "settled": pc.if_else(open_ended, 0, pc.subtract(units["n_cells"], owed)),
+            "open": pc.and_(open_ended, tried_out),
+            "open_owed": pc.if_else(open_ended, owed, 0),
+            "written": units["written"],
+        }
+    )
+
+
+def _by_video(cells: pa.Table) -> pa.Table:
+    names = ["video_id", "settled", "open", "open_owed", "written"]
+    ways = [("settled", "sum"), ("open", "max"), ("open_owed", "sum"), ("written", "sum")]
+    return cells.group_by("video_id").aggregate(ways).rename_columns(names)
 
 
 @dataclass(slots=True)

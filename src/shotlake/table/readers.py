@@ -14,13 +14,11 @@ from shotlake.errors import Unbalanced
 from shotlake.records import Space
 from shotlake.table.lake import Lake
 
-UNIT_COLUMNS = (
-    "unit_id",
+UNIT_COLUMNS = (  # what planning needs; ids of units would double the memory, and nothing asks for them
     "video_id",
     "first_cell",
     "n_cells",
     "status",
-    "planned",
     "written",
     "lost_ranges",
     "code",
@@ -75,12 +73,16 @@ def matrix(lists: pa.ListArray) -> NDArray[np.float32]:
 
 
 def finished_units(lake: Lake, embed_key: str, columns: Sequence[str] = UNIT_COLUMNS) -> pa.Table:
-    """The units of a space that were ever worked on, one row each: its success, or its last failure."""
-    units = lake.read("units", columns, pc.field("embed_key") == embed_key)
-    failed = pc.equal(units["status"], "failed")
-    done, lost = units.filter(pc.invert(failed)), units.filter(failed)
-    lost = lost.filter(pc.invert(pc.is_in(lost["unit_id"], done["unit_id"].combine_chunks())))
-    return pa.concat_tables([done, newest(lost, "unit_id", "attempts")])
+    """The units of a space that were ever worked on, one row each: its success, or its last failure.
+
+    Of the many that succeeded nothing but `columns` is held in memory.
+    """
+    mine, failed = pc.field("embed_key") == embed_key, pc.field("status") == "failed"
+    wanted = [*dict.fromkeys([*columns, "unit_id", "attempts"])]
+    lost = newest(lake.read("units", wanted, mine & failed), "unit_id", "attempts")
+    again = lake.read("units", ["unit_id"], mine & ~failed & pc.field("unit_id").isin(lost["unit_id"].combine_chunks()))
+    lost = lost.filter(pc.invert(pc.is_in(lost["unit_id"], again["unit_id"].combine_chunks())))
+    return pa.concat_tables([lake.read("units", columns, mine & ~failed), lost.select(list(columns))])
 
 
 def latest_videos(lake: Lake, root: str) -> pa.Table:
