@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of, text_queries
 
+from shotlake import storage
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
 from shotlake.index.manifest import Manifest
-from shotlake.index.publish import publish
+from shotlake.index.publish import current, publish
 from shotlake.index.searcher import Searcher
 
 
@@ -205,3 +206,25 @@ def test_a_space_needs_text_queries(tmp_path):
 def test_missing_columns_are_named(tmp_path):
     with pytest.raises(IndexingError, match="'recorded_at'"):
         build(str(tmp_path / "index"), rows_of(clustered(50, 32, 1)).drop_columns(["recorded_at"]), EXACT)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 5, 11])
+def test_a_build_that_dies_anywhere_leaves_the_current_generation_alone(tmp_path, monkeypatch, stop):
+    root = str(tmp_path / "index")
+    table = rows_of(clustered(120, 16, 1))
+    first = build(root, table, EXACT)
+    publish(root, first)
+    real, stored = storage.upload, []
+
+    def dying(path, uri):
+        if len(stored) == stop:
+            raise OSError("no space left on device")
+        stored.append(uri)
+        real(path, uri)
+
+    monkeypatch.setattr(storage, "upload", dying)
+    with pytest.raises(OSError, match="no space"):
+        build(root, table, EXACT, version=2)
+    assert len(stored) == stop and not any(uri.endswith("manifest.json") for uri in stored)
+    assert current(root, KEY) == first
+    assert Searcher.load(root, current(root, KEY), tmp_path / "cache").manifest == first

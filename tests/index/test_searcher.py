@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -134,3 +135,12 @@ def test_one_query_and_many_give_the_same(searcher, vectors):
 def test_an_unknown_space_is_named(searcher, vectors):
     with pytest.raises(QueryError, match="no space 'audio'; it has fused, visual"):
         searcher.search_vectors(vectors[:1], "audio", 3)
+
+
+def test_threads_share_a_searcher(searcher, vectors):
+    alone = [searcher.search_vectors(vectors[k : k + 1], "fused", 10)[1][0].tolist() for k in range(100)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(
+            pool.map(lambda k: searcher.search_vectors(vectors[k : k + 1], "fused", 10)[1][0].tolist(), range(100))
+        )
+    assert together == alone

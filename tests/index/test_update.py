@@ -6,23 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of
+from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of, update
 
 from shotlake.config import IndexConfig
 from shotlake.index.advice import advise
-from shotlake.index.build import GenerationTarget, TableChange, update_generation
 from shotlake.index.publish import current, publish
 from shotlake.index.searcher import Searcher
 from shotlake.records import stable_id
 
 DIM = 32
-
-
-def update(root, parent, vectors, retired=(), version=2, config=IVF):
-    table = rows_of(vectors, first=parent.n_rows)
-    target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", version)
-    change = TableChange(len(table), retired)
-    return update_generation(lambda: iter(table.to_batches(max_chunksize=100)), change, parent, target, config)
 
 
 @pytest.fixture(scope="module")

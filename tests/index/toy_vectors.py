@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from shotlake.config import IndexConfig
-from shotlake.index.build import GenerationTarget, TextQueries, build_generation
+from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.manifest import Manifest
 from shotlake.records import Fingerprint, stable_id
 
@@ -74,6 +74,14 @@ def build(
 
     target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", version)
     return build_generation(batches, len(table), target, queries or text_queries(dim), config)
+
+
+def update(root, parent, vectors, retired=(), version=2, config=None):
+    """The generation with fresh shards of `vectors` behind the rows of `parent`, without the `retired` videos."""
+    table = rows_of(vectors, first=parent.n_rows)
+    target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", version)
+    change = TableChange(len(table), retired)
+    return update_generation(lambda: iter(table.to_batches(max_chunksize=100)), change, parent, target, config or IVF)
 
 
 IVF = IndexConfig(exact_below=0, min_queries=200, target_recall=0.9, target_recall_segment=0.9, rows_per_shard=1000)

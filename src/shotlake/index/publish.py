@@ -121,8 +121,12 @@ def _check_gate(manifest: Manifest) -> None:
 def _check_stored(folder: str, manifest: Manifest) -> None:
     for file in manifest.files:
         uri = storage.join(folder, file.path)
-        if not storage.exists(uri):
-            raise CorruptGeneration(f"{uri} is missing; build the index again")
+        try:
+            size_bytes = storage.stat(uri).size_bytes
+        except NotFound:
+            raise CorruptGeneration(f"{uri} is missing; build the index again") from None
+        if size_bytes != file.size_bytes:
+            raise CorruptGeneration(f"{uri} has {size_bytes} bytes instead of {file.size_bytes}; build the index again")
 
 
 def _point(folder: str, generation: str, manifest: Manifest, latest: Pointer | None) -> int:

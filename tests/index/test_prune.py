@@ -1,0 +1,69 @@
+"""Pruning leaves every file that a kept generation names, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of, update
+
+from shotlake import storage
+from shotlake.errors import CorruptGeneration, IndexingError, NoIndex
+from shotlake.index.prune import prune
+from shotlake.index.publish import current, list_generations, publish, rollback
+from shotlake.index.searcher import Searcher
+
+DIM = 32
+
+
+def test_old_generations_go_and_what_is_referenced_stays(tmp_path):
+    root = str(tmp_path / "index")
+    vectors = clustered(1300, DIM, seed=21)
+    first = build(root, rows_of(vectors[:300]), EXACT, version=1)
+    parent = build(root, rows_of(vectors[:1000]), IVF, version=2)
+    for manifest in (first, parent):
+        publish(root, manifest)
+    child = update(root, parent, vectors[1000:], version=3)
+    publish(root, child)
+    assert prune(root, KEY, keep=3) == []
+    gone = prune(root, KEY, keep=1)
+    assert f"{first.generation}/manifest.json" in gone and f"{parent.generation}/manifest.json" in gone
+    assert not set(gone) & {file.path for file in child.files}
+    left = set(storage.names(storage.join(root, KEY)))
+    assert left == {file.path for file in child.files} | {child.path, "CURRENT/3.json"}
+    assert (
+        Searcher.load(root, current(root, KEY), tmp_path / "cache").search_vectors(vectors[:1], "fused", 1)[1][0, 0]
+        == 0
+    )
+    assert [m.generation for m in list_generations(root, KEY)] == [child.generation]
+    assert prune(root, KEY, keep=1) == []
+    with pytest.raises(IndexingError, match="no earlier generation"):
+        rollback(root, KEY)
+
+
+def test_after_a_rollback_the_current_one_is_kept(tmp_path):
+    root = str(tmp_path)
+    manifests = [build(root, rows_of(clustered(50, DIM, 1)), EXACT, version=v) for v in (1, 2, 3)]
+    for manifest in manifests:
+        publish(root, manifest)
+    rollback(root, KEY, manifests[0].generation)
+    prune(root, KEY, keep=1)
+    assert current(root, KEY) == manifests[0]
+
+
+def test_drafts_go_after_a_while_only(tmp_path):
+    root = str(tmp_path)
+    published, draft = (build(root, rows_of(clustered(50, DIM, 1)), EXACT, version=v) for v in (1, 2))
+    publish(root, published)
+    assert prune(root, KEY) == []
+    gone = prune(root, KEY, grace=timedelta(0))
+    assert set(gone) == {file.path for file in draft.files} | {draft.path}
+    with pytest.raises(CorruptGeneration, match="is missing"):
+        publish(root, draft)
+
+
+def test_what_cannot_be_pruned(tmp_path):
+    with pytest.raises(NoIndex):
+        prune(str(tmp_path), KEY)
+    with pytest.raises(IndexingError, match="keep is 0"):
+        prune(str(tmp_path), KEY, keep=0)
