@@ -12,6 +12,7 @@ from shotlake import storage
 from shotlake.errors import (
     AccessDenied,
     AlreadyExists,
+    Archived,
     ConfigError,
     NotFound,
     ShotlakeError,
@@ -156,6 +157,16 @@ def test_a_missing_bucket_is_said(s3_root: str) -> None:
     with pytest.raises(SourceMissing, match="no such bucket"):
         storage.check_create_only("s3://no-such-bucket/lake")
     assert list(storage.list_objects(s3_root)) == []
+
+
+def test_an_archived_object_is_no_lack_of_rights() -> None:
+    """The test server hands archived objects out; S3 answers 403, which s3fs makes a PermissionError of."""
+
+    class Answer(Exception):
+        response = {"Error": {"Code": "InvalidObjectState"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+
+    with pytest.raises(Archived, match="archive class"), storage._s3_errors("s3://b/k"):
+        raise PermissionError("the operation is not valid for the object's storage class") from Answer()
 
 
 def test_a_store_that_overwrites_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

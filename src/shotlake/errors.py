@@ -12,6 +12,7 @@
       StoreError               the object store answered badly (retried)
         SourceChanged          the object was replaced after it was listed
         NotFound  AlreadyExists  Unavailable
+        Archived               the object lies in a class that has to be restored first
       EmbedError               a clip could not be embedded; becomes a row
         NonFiniteVector  BadClip
       CommitError              the lake refused; the run stops with what is committed  exit 1
@@ -252,6 +253,13 @@ class SourceChanged(StoreError):
     """The object's etag is not the one that was listed."""
 
     code = "source_changed"
+    policy = Policy.RECORD
+
+
+class Archived(StoreError):
+    """The object lies in an archive class and has to be restored before it can be read."""
+
+    code = "archived"
     policy = Policy.RECORD
 
 

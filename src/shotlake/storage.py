@@ -33,6 +33,7 @@ from obstore.store import S3Store
 from shotlake.errors import (
     AccessDenied,
     AlreadyExists,
+    Archived,
     ConfigError,
     NotFound,
     ShotlakeError,
@@ -536,18 +537,26 @@ def _s3_errors(uri: str) -> Iterator[None]:
         raise AlreadyExists(f"{uri} exists") from None
     except (NotFoundError, FileNotFoundError):
         raise NotFound(f"{uri!r} is not there") from None
-    except (PermissionDeniedError, UnauthenticatedError, PermissionError):
+    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
+        if _answer(error).get("Error", {}).get("Code") == "InvalidObjectState":
+            raise Archived(
+                f"{uri!r} lies in an archive class; restore it, or leave it out by catalog.exclude"
+            ) from None
         raise AccessDenied(f"the store refused {uri!r}; check the credentials and the bucket policy") from None
     except Exception as error:
         raise store_error(uri, error) from error
 
 
+def _answer(error: Exception) -> dict[str, Any]:
+    """What the store answered, where botocore raised the error or s3fs made another of it."""
+    return getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+
+
 def store_error(uri: str, error: Exception) -> ShotlakeError:
     """What botocore, obstore or delta-rs said of an object or a table, as an error of ours."""
-    response = getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
     text = " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split()) or type(error).__name__
     said = re.search(r"non-2xx status code\W+(\d{3})", text)
-    status = int(said[1]) if said else response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    status = int(said[1]) if said else _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == 412:
         return SourceChanged(f"{uri!r} was replaced after it was listed; run again")
     if status in (401, 403):
