@@ -10,7 +10,9 @@ import logging
 import sys
 from pathlib import Path
 
-from shotlake.embed.mini.card import missed_bars, one_thread, write_card
+import torch
+
+from shotlake.embed.mini.card import missed_bars, write_card
 from shotlake.embed.mini.encoder import MINI_FOLDER
 from shotlake.embed.mini.train import Plan, train
 
@@ -27,7 +29,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if arguments.evaluate:
-        one_thread()
+        torch.set_num_threads(1)
         numbers = write_card(arguments.folder or MINI_FOLDER)
         json.dump(numbers, sys.stdout, indent=1)
         return 1 if missed_bars(numbers) else 0

@@ -89,7 +89,7 @@ def write_caption(claims: Claims, rng: np.random.Generator) -> Caption:
         text = picture if picture in _BARE or rng.random() < 0.7 else f"there is {picture}"
     else:
         text = _choose(_BOTH, rng).format(picture, sound)
-    return Caption(_articles(text), claims)
+    return Caption(_tidy(text), claims)
 
 
 def plain_caption(claims: Claims) -> Caption:
@@ -98,7 +98,7 @@ def plain_caption(claims: Claims) -> Caption:
     motion = MOTION_WORDS[claims["motion"]][0] if "motion" in claims else ""
     picture = " ".join(filter(None, ("a", thing, motion))) if claims.keys() - {"sound"} else ""
     sound = SOUND_WORDS[claims["sound"]][0] if "sound" in claims else ""
-    return Caption(_articles(" with ".join(filter(None, (picture, sound)))), claims)
+    return Caption(_tidy(" with ".join(filter(None, (picture, sound)))), claims)
 
 
 def _picture(claims: Claims, rng: np.random.Generator) -> str:
@@ -148,8 +148,9 @@ def vocabulary() -> list[str]:
     return sorted({*words(f"{values} {phrases}"), *GLUE})
 
 
-def _articles(text: str) -> str:
-    return re.sub(r"\ba (?=[aeiou])", "an ", text)
+def _tidy(text: str) -> str:
+    """'an orange ring', and not 'the sound of a clicking sound'."""
+    return re.sub(r"\ba (?=[aeiou])", "an ", re.sub(r"the sound of (a \w+ sound)", r"\1", text))
 
 
 def _choose(options: Sequence[str], rng: np.random.Generator) -> str:

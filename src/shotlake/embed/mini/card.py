@@ -9,8 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from shotlake.embed.mini.evaluate import Scores, as_json, evaluate
 from shotlake.embed.mini.files import find_weights, load_weights, read_header
 from shotlake.embed.mini.text import Tokenizer
@@ -118,8 +116,3 @@ def flat_numbers(scores: Scores) -> dict[str, Any]:
 def missed_bars(numbers: dict[str, Any]) -> list[str]:
     """The bars that these numbers do not reach; empty when the network may be shipped."""
     return [name for name, bar in BARS.items() if (numbers[name] > bar if name in AT_MOST else numbers[name] < bar)]
-
-
-def one_thread() -> None:
-    """Evaluate and train with one thread a process: two would fight over the same cache."""
-    torch.set_num_threads(1)
