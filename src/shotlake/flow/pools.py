@@ -89,7 +89,9 @@ def cluster(config: FlowConfig) -> Iterator[None]:
     own: dict[str, Any] = {} if address else {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False}
     logging.getLogger("ray").setLevel(logging.ERROR)
     with _without_notes():
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own
+        )
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -59,7 +60,7 @@ class Run:
         self._machines = Machines()
         self._engine = ExitStack()
         self._started = False
-        self._startup_s = 0.0
+        self._startup_s = self._idle_s = self._here_cpu_s = 0.0
         self._sequence = 0
         self._planned_us = 0
 
@@ -100,6 +101,7 @@ class Run:
                 yield meter
         finally:
             add_usage(self.stages, stage, meter.usage)
+            self._here_cpu_s += meter.usage.cpu_s
 
     def start_engine(self) -> None:
         """Connect to the machines, once; they are held until the run ends."""
@@ -109,6 +111,13 @@ class Run:
             self._machines = machines(self.config)
             self._started = True
             self._startup_s += meter.usage.wall_s * self._machines.nodes
+            if not self.config.flow.ray_address and "RAY_ADDRESS" not in os.environ:
+                self._engine.callback(self._measure_idle, Meter("tree").__enter__())
+
+    def _measure_idle(self, tree: Meter) -> None:
+        """Node-seconds in which no process of ours was busy; only of machines that this run alone uses."""
+        tree.__exit__()
+        self._idle_s = max(0.0, tree.wall_s - tree.cpu_s / self._machines.cores)
 
     @property
     def has_news(self) -> bool:
@@ -239,9 +248,8 @@ class Run:
             started_at=self.started_at,
             ended_at=datetime.now(UTC),
         )
-        here = sum(self.stages.get(stage, Usage()).cpu_s for stage in ("list", "index"))
-        head_s = max(0.0, time.process_time() - self._cpu_start - here) / self._machines.cores
-        overheads = {"startup": self._startup_s, "head": head_s}
+        head_s = max(0.0, time.process_time() - self._cpu_start - self._here_cpu_s) / self._machines.cores
+        overheads = {"startup": self._startup_s, "head": head_s, "idle": self._idle_s}
         rows: pa.Table = table_of(COSTS, cost_rows(report.cost, charged, overheads))
         self.lake.append("costs", rows, (f"{self.run_id}/costs", 1))
 

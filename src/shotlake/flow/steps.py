@@ -146,7 +146,7 @@ class EmbedClips:
     """Clips [B] -> their vectors [B, D] a space; frames and sound end here, closing rows pass."""
 
     def __init__(self, config: EmbedConfig, gpus: float) -> None:
-        self.encoder: Encoder = load_encoder(config)
+        self.encoder: Encoder = load_encoder(config, "cuda" if gpus else "cpu")
         self.gpus = gpus
 
     def __call__(self, batch: Batch) -> Batch:
