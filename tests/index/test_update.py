@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of, update
+from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of, update
 
 from shotlake.config import IndexConfig
+from shotlake.errors import IndexingError
 from shotlake.index.advice import advise
+from shotlake.index.build import GenerationTarget, TableChange, update_generation
 from shotlake.index.publish import current, publish
 from shotlake.index.searcher import Searcher
 from shotlake.records import stable_id
@@ -74,6 +76,15 @@ def test_nothing_new_but_retired_rows(updated):
     root, _, parent, _ = updated
     retired = update(root, parent, clustered(1, DIM, 1)[:0], [stable_id("video", 5)], version=4)
     assert (retired.n_rows, retired.table_rows, len(retired.shards)) == (2000, 1990, 2)
+
+
+def test_rows_that_do_not_add_up_are_not_published(updated):
+    root, vectors, parent, _ = updated
+    table = rows_of(vectors[2000:2100], first=2000)
+    target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", 9)
+    short = update_generation(lambda: iter(table.to_batches()), TableChange(2101), parent, target, IVF)
+    with pytest.raises(IndexingError, match="holds 2100 live rows, table version 9 has 2101"):
+        publish(root, short)
 
 
 def test_an_exact_generation_takes_fresh_shards(tmp_path):

@@ -155,3 +155,12 @@ def test_without_lake_index_or_the_right_model_one_sentence_says_what_to_do(tmp_
         open_search(lake, tmp_path, encoder=ToyEncoder("2"))
     assert open_search(lake, tmp_path).manifest.embed_key == KEY
     assert open_search(lake, tmp_path).manifest.plan.dim == DIM
+
+
+def test_a_segment_that_was_embedded_again_is_found_once(tmp_path):
+    lake = make_lake(tmp_path)
+    index_lake(lake)
+    add_rows(lake, 10, 10, run="run-2")  # the content of video 1 came back
+    hits = open_search(lake, tmp_path).search("segment 17", limit=300).hits
+    segments = [segment for hit in hits for segment in hit.segment_ids]
+    assert len(segments) == len(set(segments)) == 300

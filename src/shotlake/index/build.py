@@ -59,9 +59,9 @@ class TextQueries:
 
 @dataclass(frozen=True, slots=True)
 class TableChange:
-    """How a table version differs from that of a generation: so many rows more, and these videos retired."""
+    """A later version of the table: so many live rows now, and of these videos no row is live any more."""
 
-    n_new_rows: int
+    table_rows: int
     retired_videos: Sequence[str] = ()
 
 
@@ -106,15 +106,15 @@ def update_generation(
     """
     searcher = Searcher.load(target.index_root, parent)
     hidden = searcher.find("video_id", change.retired_videos)
-    plan = replace(parent.plan, n_rows=parent.n_rows - len(hidden) + change.n_new_rows)
+    plan = replace(parent.plan, n_rows=change.table_rows)
+    n_fresh = max(0, change.table_rows - (parent.n_rows - len(hidden)))
     with _draft(replace(target, parent=parent.generation)) as draft:
         trained = {space: searcher.files[entry.trained] for space, entry in parent.spaces.items()}
         truths: Truths = {
             space: {kind: Truth.load(searcher.files[path]).without(hidden) for kind, path in entry.truths.items()}
             for space, entry in parent.spaces.items()
         }
-        n_shards = max(1, -(-change.n_new_rows // config.rows_per_shard))
-        fresh_plan = replace(plan, n_rows=change.n_new_rows, n_shards=n_shards)
+        fresh_plan = replace(plan, n_rows=n_fresh, n_shards=max(1, -(-n_fresh // config.rows_per_shard)))
         start = ShardPlace(draft.generation, len(parent.shards), parent.n_rows)
         fresh = fill_shards(rows, fresh_plan, start, trained, truths)
         spaces = {}

@@ -98,9 +98,11 @@ class ShardColumns:
         table = pa.Table.from_batches(parts, schema).combine_chunks()
         return table.take(pa.array(np.argsort(order)))
 
-    def find(self, name: str, values: Iterable[str]) -> NDArray[np.int64]:
+    def find(self, name: str, values: Iterable[str] | pa.Array) -> NDArray[np.int64]:
         """Offsets of the rows whose column `name` is one of `values`, ascending."""
-        wanted = pa.array(list(values), COLUMNS.field(name).type)
+        wanted = values if isinstance(values, pa.Array) else pa.array(list(values), COLUMNS.field(name).type)
+        if not len(wanted):
+            return np.empty(0, dtype=np.int64)
         return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))
 
     def where(self, predicate: RowPredicate) -> NDArray[np.int64]:

@@ -110,9 +110,9 @@ class Searcher:
             return self.shard_columns[0].take(rows, names)
         return pa.concat_tables(tables).combine_chunks().take(pa.array(np.argsort(order)))
 
-    def find(self, name: str, values: Iterable[str]) -> Rows:
+    def find(self, name: str, values: Iterable[str] | pa.Array) -> Rows:
         """Ascending numbers of the rows whose column `name` is one of `values`."""
-        wanted = list(values)
+        wanted = values if isinstance(values, pa.Array) else list(values)
         return self._everywhere(lambda columns: columns.find(name, wanted))
 
     def where(self, predicate: RowPredicate) -> Rows:

@@ -1,4 +1,4 @@
-"""Rows that are newer than the index, searched exactly from memory; and what was retired since.
+"""Rows that are newer than the index, searched exactly from memory.
 
 `units` says which commit of `segments` holds a unit's rows, so the newer rows are found without reading the older ones.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +41,13 @@ class FreshRows:
         return np.where(vectors.any(axis=1), vectors @ query, -np.inf).astype(np.float32)
 
 
-def read_fresh(lake: Lake, manifest: Manifest, hidden: Sequence[str], cap: int) -> FreshRows:
+def read_fresh(lake: Lake, manifest: Manifest, retired: pa.Array, cap: int) -> FreshRows:
     """The live rows committed after the manifest's table version, whole units up to `cap` rows, oldest first."""
     newer = (
         (pc.field("embed_key") == manifest.embed_key)
         & (pc.field("segments_version") > manifest.table_version)
         & (pc.field("written") > 0)
-        & ~pc.field("video_id").isin(pa.array(hidden, pa.string()))
+        & ~pc.field("video_id").isin(retired)
     )
     units = lake.read("units", ["unit_id", "run_id", "written", "segments_version"], newer)
     units = units.sort_by([("segments_version", "ascending"), ("unit_id", "ascending")])
@@ -75,9 +74,3 @@ def _read_units(lake: Lake, manifest: Manifest, units: pa.Table, counted: int) -
         for space, rows in parts.items()
     }
     return FreshRows(counted, pa.Table.from_batches([select_columns(b) for b in batches], COLUMNS), vectors)
-
-
-def retired_videos(lake: Lake, embed_key: str) -> list[str]:
-    """video_ids that no answer may show in this space."""
-    mine = pc.field("embed_key").is_null() | (pc.field("embed_key") == embed_key)
-    return sorted(set(lake.read("retired", ["video_id"], mine)["video_id"].to_pylist()))

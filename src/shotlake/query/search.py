@@ -21,13 +21,14 @@ from shotlake.index.manifest import Manifest, QueryKind
 from shotlake.index.publish import current, list_embed_keys
 from shotlake.index.searcher import Searcher
 from shotlake.query.filters import parse_filter
-from shotlake.query.fresh import read_fresh, retired_videos
+from shotlake.query.fresh import read_fresh
 from shotlake.query.live import LiveRows, Rows, Vector
 from shotlake.query.moments import Candidate, Moment, merge_moments
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.terms import JoinedQuery, TermVectors, join_terms, resolve_terms
 from shotlake.records import SPACES, Hit, QueryVectors, Space
 from shotlake.table.lake import Lake
+from shotlake.table.readers import retired_videos
 
 HIT_COLUMNS = ["segment_id", "video_id", "uri", "start_us", "end_us"]
 
