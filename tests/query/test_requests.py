@@ -117,6 +117,15 @@ def test_at_most_so_many_moments_of_a_video(search):
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(scores)[::-1], atol=1e-6)
 
 
+def test_near_duplicates_of_a_better_moment_are_left_out(search):
+    hits = search.answer(SearchRequest((text(7),), dedupe=0.3, limit=15)).hits
+    kept: list[int] = []
+    for number in np.argsort(-(ROWS @ WORLD[7]), kind="stable"):
+        if all(ROWS[number] @ ROWS[other] < 0.3 for other in kept):
+            kept.append(int(number))
+    assert ids(hits) == [stable_id(number) for number in kept[:15]]
+
+
 def test_a_threshold_ends_the_page(search):
     scores = ROWS @ WORLD[7]
     hits = search.answer(SearchRequest((text(7),), score_threshold=0.2, limit=200)).hits
@@ -151,6 +160,7 @@ def test_a_segment_without_picture_cannot_ask_in_the_visual_space(search):
         (lambda: Term("vector", (1.0, float("inf"))), "empty or not finite"),
         (lambda: SearchRequest((text(3),), limit=0), "limit is 0; 1 to 1000 is allowed"),
         (lambda: SearchRequest((text(3),), per_video=0), "per_video is 0"),
+        (lambda: SearchRequest((text(3),), dedupe=0.0), r"dedupe is 0\.0"),
         (lambda: SearchRequest((text(3),), recall=1.5), r"recall is 1\.5"),
     ],
 )

@@ -5,6 +5,7 @@ Nothing that is stored is visible before `publish` names it; the manifest is wri
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -30,6 +31,8 @@ from shotlake.index.truth import Truth
 from shotlake.index.tuning import tune
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Fingerprint, QueryVectors, Space, stable_id
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,19 @@ def build_generation(
     `n_rows`: how many rows the table has, which `publish` holds the shards to. Errors: IndexingError.
     """
     plan = plan_index(n_rows, _dimension(text_queries, config.spaces), config)
+    log.info(
+        "index_plan rows=%d dim=%d codec=%s nlist=%d train_rows=%d shards=%d ram_bytes=%d disk_bytes=%d",
+        *(
+            plan.n_rows,
+            plan.dim,
+            plan.codec,
+            plan.nlist,
+            plan.train_rows,
+            plan.n_shards,
+            plan.ram_bytes,
+            plan.disk_bytes,
+        ),
+    )
     with _draft(target) as draft:
         training, held_out = sample_rows(rows, plan, config.spaces)
         trained = {space: train_epoch(draft.epoch / space, sample, plan) for space, sample in training.items()}
@@ -181,6 +197,7 @@ class _Draft:
             cost=Cost(cpu_s=time.process_time() - self.cpu_from_s, wall_s=time.monotonic() - self.wall_from_s),
         )
         storage.create(storage.join(target.folder, manifest.path), manifest.to_bytes())
+        log.info("index_built generation=%s rows=%d cpu_s=%.1f", self.name, manifest.n_rows, manifest.cost.cpu_s)
         return manifest
 
 

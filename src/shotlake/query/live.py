@@ -74,14 +74,13 @@ class LiveRows:
         both = [next(indexed) if row < first else float(newer[row - first]) for row in rows.tolist()]
         return [score if score is not None and np.isfinite(score) else None for score in both]
 
-    def vector(self, space: Space, row: int) -> Vector | None:
-        """The stored vector [D] of one row, or None where it has none."""
-        first = self.manifest.n_rows
-        if row < first:
-            found = self.searcher.vectors(space, np.array([row]))[0]
-        else:
-            found = self.fresh.vectors[space][row - first]
-        return found if found.any() else None
+    def vectors(self, space: Space, rows: Rows) -> Vector:
+        """The stored vectors [K, D] of rows [K]; zeros where a row has none."""
+        newer = rows >= self.manifest.n_rows
+        found = np.empty((len(rows), self.manifest.plan.dim), dtype=np.float32)
+        found[~newer] = self.searcher.vectors(space, rows[~newer])
+        found[newer] = self.fresh.vectors[space][rows[newer] - self.manifest.n_rows]
+        return found
 
     def find(self, name: str, values: Iterable[str]) -> Rows:
         """Ascending numbers of the live rows whose column is one of `values`."""

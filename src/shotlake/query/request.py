@@ -45,7 +45,8 @@ class SearchRequest:
     """A whole query. The score of a segment is the weighted mean of its terms' scores, less those of `negative`.
 
     `limit` and `space`: of the configuration if None. `filter`: the language of `filters`. `per_video`: moments of one
-    video at the most. `score_threshold`: moments below it are left out. `recall`: a lower bound other than the target.
+    video at the most. `score_threshold`: moments below it are left out. `dedupe`: so are those whose best segment has
+    this cosine with that of a better one, in any video. `recall`: a lower bound other than the target.
     """
 
     terms: tuple[Term, ...]
@@ -56,6 +57,7 @@ class SearchRequest:
     filter: str = ""
     per_video: int | None = None
     score_threshold: float | None = None
+    dedupe: float | None = None
     recall: float | None = None
     weights: tuple[float, ...] = field(init=False)
 
@@ -68,5 +70,7 @@ class SearchRequest:
                 raise QueryError(f"{name} is {value}; 1 to {MAX_LIMIT} is allowed")
         if self.recall is not None and not 0 < self.recall <= 1:
             raise QueryError(f"recall is {self.recall}; above 0, at most 1 is allowed")
+        if self.dedupe is not None and not 0 < self.dedupe <= 1:
+            raise QueryError(f"dedupe is {self.dedupe}; a cosine above 0, at most 1 is allowed")
         weights = [term.weight / total for term in self.terms] + [-term.weight for term in self.negative]
         object.__setattr__(self, "weights", tuple(weights))

@@ -24,6 +24,7 @@ from shotlake.query.filters import parse_filter
 from shotlake.query.fresh import read_fresh
 from shotlake.query.live import LiveRows, Rows, Vector
 from shotlake.query.moments import Candidate, Moment, merge_moments
+from shotlake.query.page import choose_page
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.terms import JoinedQuery, TermVectors, join_terms, resolve_terms
 from shotlake.records import SPACES, Hit, QueryVectors, Space
@@ -146,7 +147,8 @@ class LakeSearch:
             search_s += time.perf_counter() - started
             candidates = self._candidates(*self._without_excluded(scores, rows, query))
             candidates = [c for c in candidates if c.segment_id not in query.own_segments]
-            moments = _page(merge_moments(candidates, self.config.query.merge_drop), request)
+            merged = merge_moments(candidates, self.config.query.merge_drop)
+            moments = choose_page(merged, request, lambda rows: self.rows.vectors(query.space, rows))
             below = len(scores) and request.score_threshold is not None and scores[-1] < request.score_threshold
             if len(moments) >= limit or len(rows) < k or below:
                 return moments[:limit], search_s
@@ -178,21 +180,6 @@ class LakeSearch:
             )
             for number, moment in enumerate(moments)
         )
-
-
-def _page(moments: list[Moment], request: SearchRequest) -> list[Moment]:
-    """Without moments below the threshold, and at most `per_video` of one video."""
-    if request.score_threshold is not None:
-        moments = [moment for moment in moments if moment.best.score >= request.score_threshold]
-    if request.per_video is None:
-        return moments
-    seen: dict[str, int] = {}
-    kept = []
-    for moment in moments:
-        seen[moment.best.video_id] = seen.get(moment.best.video_id, 0) + 1
-        if seen[moment.best.video_id] <= request.per_video:
-            kept.append(moment)
-    return kept
 
 
 def _milliseconds(**seconds: float) -> dict[str, float]:

@@ -78,8 +78,8 @@ def _segment_vectors(segment_id: str, rows: LiveRows) -> TermVectors:
     found = rows.find("segment_id", [segment_id])
     if not len(found):
         raise QueryError(f"there is no segment {segment_id!r} in this index; take one from segment_ids of a hit")
-    vectors = {space: rows.vector(space, int(found[0])) for space in rows.searcher.spaces}
-    return {space: vector for space, vector in vectors.items() if vector is not None}
+    vectors = {space: rows.vectors(space, found[:1])[0] for space in rows.searcher.spaces}
+    return {space: vector for space, vector in vectors.items() if vector.any()}
 
 
 def _given_vector(vector: Vector, rows: LiveRows) -> TermVectors:
