@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shotlake.records import (
@@ -98,6 +98,7 @@ def test_a_hit_is_printed_in_seconds() -> None:
     assert (hit.to_json()["start_s"], hit.to_json()["end_s"], hit.to_json()["segment_ids"]) == (1.235, 2.0, ["a"])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10_000_000_000), st.integers(1, 20_000_000), st.integers(1, 20_000_000))
 def test_cells_cover_a_video_and_none_is_empty(duration_us: int, window_us: int, stride_us: int) -> None:
     spec = replace(SPEC, window_us=window_us, stride_us=stride_us)

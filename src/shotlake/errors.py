@@ -5,7 +5,8 @@
         ConfigError            a key, a unit or a value of the configuration
         QueryError             a query that cannot be answered as asked
       PreflightError           nothing was started because something is missing      exit 4
-        SourceMissing  AccessDenied  NoIndex  BadModel  LakeFormat  UnsafeStore  NoPrice  ModelNotNamed
+        SourceMissing  AccessDenied  BadInventory  NoIndex  BadModel  LakeFormat  UnsafeStore  NoPrice
+        ModelNotNamed
       MediaError               one video cannot be read; becomes a row in `failures`
         Empty  Unreadable  NotMedia  NoStreams  UnsupportedCodec  Encrypted  NoDecodableFrames
         TooManyErrors  Truncated  Corrupt  StreamLost  OutOfMemory  TimedOut  Crashed  BeyondEnd
@@ -89,6 +90,12 @@ class AccessDenied(PreflightError):
     """The store refused the ambient credentials, or there are none."""
 
     code = "access_denied"
+
+
+class BadInventory(PreflightError):
+    """An S3 Inventory that is incomplete, or not what its manifest says."""
+
+    code = "bad_inventory"
 
 
 class NoIndex(PreflightError):

@@ -58,6 +58,7 @@ class ObjectInfo:
     etag: str
     modified_at: datetime
     version_id: str | None = None
+    storage_class: str = ""  # where the listing tells it
 
 
 def is_remote(uri: str) -> bool:

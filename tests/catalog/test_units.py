@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shotlake.catalog.units import gaps, pack_blocks, plan_units, unit_cost_us
@@ -24,6 +24,7 @@ def plan(duration_s: float, name: str = "a", **more: object) -> list[WorkUnit]:
     return plan_units(video(name), int(duration_s * 1e6), SPEC, "k", CONFIG, **more)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30_000_000_000))
 def test_units_cover_every_cell_once_and_are_even(duration_us: int) -> None:
     units = plan_units(video(), duration_us, SPEC, "k", CONFIG)
@@ -40,6 +41,7 @@ def test_an_unknown_duration_is_one_open_ended_unit() -> None:
     assert plan(0, known=[(0, 0)]) == []
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 3000),
     st.lists(st.tuples(st.integers(0, 3000), st.integers(1, 500)), max_size=8),

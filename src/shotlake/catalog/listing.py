@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 from shotlake import storage
+from shotlake.catalog.sources import list_source
 from shotlake.config import CatalogConfig
 from shotlake.records import Video
 from shotlake.storage import ObjectInfo
@@ -34,25 +36,26 @@ def default_collection(root: str) -> str:
 def list_videos(
     root: str, collection: str | None, config: CatalogConfig, lake_root: str | None = None
 ) -> Iterator[Video | Skipped]:
-    """Every object under `root` in key order; the objects of a lake that lies under it are left out in silence.
+    """Every object of a source, of a tree in key order; a lake that lies under it is left out in silence.
 
-    Errors: SourceMissing, AccessDenied, StoreError.
+    Errors: SourceMissing, AccessDenied, BadInventory, StoreError.
     """
     root = storage.normalise(root)
     own = storage.normalise(lake_root) + "/" if lake_root else None
     name = collection or default_collection(root)
-    for found in storage.list_objects(root):
+    now = datetime.now(UTC)
+    for found in list_source(root):
         if own and found.uri.startswith(own):
             continue
-        reason = skip_reason(found, config)
+        reason = skip_reason(found, config, now)
         if reason:
             yield Skipped(found.uri, found.key, found.size_bytes, reason)
         else:
             yield Video(found.uri, found.etag, found.size_bytes, found.modified_at, name, found.version_id)
 
 
-def skip_reason(found: ObjectInfo, config: CatalogConfig) -> str:
-    """Why an object is not probed, or "" if it is."""
+def skip_reason(found: ObjectInfo, config: CatalogConfig, now: datetime) -> str:
+    """Why an object is not probed, or "" if it is; `now` is when the listing began."""
     key = found.key
     if key.endswith("/"):
         return "folder marker"
@@ -68,6 +71,10 @@ def skip_reason(found: ObjectInfo, config: CatalogConfig) -> str:
             return f"suffix {suffix}"
     if found.size_bytes < config.min_bytes:
         return f"smaller than {config.min_bytes} bytes"
+    if found.storage_class in config.skip_storage_classes:
+        return f"storage class {found.storage_class}"
+    if config.settle_s and (now - found.modified_at).total_seconds() < config.settle_s:
+        return f"modified less than {config.settle_s:g} s ago"
     return ""
 
 
