@@ -40,6 +40,10 @@ class CatalogConfig(Section):
         (".md", ".tsv", ".csv", ".json", ".yaml", ".srt", ".vtt", ".txt", ".jpg"),
         description="files that are skipped by name, with the reason; everything else is probed by content",
     )
+    skip_storage_classes: tuple[str, ...] = Field(
+        ("GLACIER", "DEEP_ARCHIVE"), description="classes that cannot be read at once, where the listing tells them"
+    )
+    settle_s: Seconds = Field(0, description="objects modified within so many seconds wait for the next run")
     min_bytes: Count = Field(0, description="smaller objects are skipped; 0 keeps all, empty ones become failures")
     unit_s: Annotated[float, Field(gt=0, le=86_400)] = Field(600, description="about how long a work unit is")
     block_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
