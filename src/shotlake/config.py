@@ -62,6 +62,10 @@ class DecodeConfig(Section):
     clips_per_batch: Positive = Field(16, description="clips that leave the decoder together; bounds its memory")
     max_pixels: Positive = Field(8192 * 8192, description="larger pictures are refused before a frame is allocated")
     max_errors: Positive = Field(100, description="packet errors in a row after which a stream is given up")
+    isolate: bool = Field(True, description="libav runs in a child process without credentials, files and network")
+    memory_bytes: Count = Field(4 << 30, description="address space of that child; 0 sets no limit")
+    idle_s: Annotated[float, Field(gt=0, le=3600)] = Field(60, description="a child without progress is replaced")
+    slowest: Annotated[float, Field(gt=0)] = Field(20, description="a unit may take this many times its length")
 
 
 class EmbedConfig(Section):

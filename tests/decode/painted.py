@@ -19,7 +19,7 @@ from shotlake.decode.probe import probe
 from shotlake.records import ClipBatch, ClipSpec, MediaInfo, UnitOutcome, Video, WorkUnit, cell_count
 
 SPEC = ClipSpec(window_us=2_000_000, stride_us=2_000_000, n_frames=16, width_px=48, height_px=48, sample_rate_hz=16_000)
-CONFIG = DecodeConfig()
+CONFIG = DecodeConfig(isolate=False)  # the child has its own tests
 BEEP_S = 0.1
 
 

@@ -27,6 +27,7 @@ from painted import (
 
 from shotlake.decode import decoder as decoder_module
 from shotlake.decode.decoder import ClipDecoder, contiguous_runs, decoder_versions
+from shotlake.decode.run import decode_run
 from shotlake.errors import AccessDenied, SourceChanged, StoreError
 from shotlake.records import LostRange, UnitOutcome, WorkUnit
 from shotlake.storage import ObjectReader
@@ -199,7 +200,7 @@ def test_memory_is_bounded_by_the_batch(tmp_path):
     config = CONFIG.model_copy(update={"clips_per_batch": 2})
     data = path.read_bytes()
     reader = ObjectReader(lambda start, end: data[start:end], len(data), 1 << 14)
-    items = decoder_module.decode_run(units_of(path), SPEC, config, lambda video: reader)
+    items = decode_run(units_of(path), SPEC, config, lambda video: reader)
     first = next(items)
     assert len(first["cell"]) == 2
     assert reader.bytes_read < len(data) / 2

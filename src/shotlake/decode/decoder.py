@@ -2,31 +2,22 @@
 
 Consecutive units of one video are one sweep over one open file. The clips of a unit come before its outcome, in the
 order of their cells; `planned = written + lost` holds for every outcome. Clips of a unit whose outcome is `failed`
-(its bytes changed or stopped coming) are to be thrown away.
+(its bytes changed or stopped coming, its decoder died) are to be thrown away.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
 import av
-import numpy as np
 
 from shotlake import storage
 from shotlake.config import DecodeConfig
-from shotlake.decode.ledger import Ledger, failed
-from shotlake.decode.seek import seek_before
-from shotlake.decode.source import Source, open_source
-from shotlake.decode.sweep import Clip, Sweep
-from shotlake.errors import MediaError, StoreError
-from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Usage, Video, WorkUnit, segment_id
+from shotlake.decode.isolated import IsolatedRuns
+from shotlake.decode.run import decode_run
+from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, WorkUnit
 
 SEGMENTER = "grid-1"
-
-OpenReader = Callable[[Video], storage.ObjectReader]
 
 
 def decoder_versions() -> str:
@@ -35,21 +26,30 @@ def decoder_versions() -> str:
     return " ".join((f"av {av.__version__}", *libraries))
 
 
-def open_video(video: Video) -> storage.ObjectReader:
-    """The bytes of the video as it was listed."""
-    return storage.open_object(video.uri, video.etag, video.size_bytes)
-
-
 class ClipDecoder:
-    """Decodes blocks of work units; holds no state between them."""
+    """Decodes blocks of work units; keeps nothing of one block for the next but its child process."""
 
     def __init__(self, clip_spec: ClipSpec, config: DecodeConfig) -> None:
         self._spec, self._config = clip_spec, config
+        self._isolated = IsolatedRuns(clip_spec, config, open_video) if config.isolate else None
 
     def __call__(self, units: Sequence[WorkUnit]) -> Iterator[ClipBatch | UnitOutcome]:
         """Batches of at most `clips_per_batch` clips of one unit, then that unit's outcome. Errors: AccessDenied."""
         for run in contiguous_runs(units):
-            yield from decode_run(run, self._spec, self._config, open_video)
+            if self._isolated is not None:
+                yield from self._isolated(run)
+            else:
+                yield from decode_run(run, self._spec, self._config, open_video)
+
+    def close(self) -> None:
+        """End the child process; it also ends with the object."""
+        if self._isolated is not None:
+            self._isolated.close()
+
+
+def open_video(video: Video) -> storage.ObjectReader:
+    """The bytes of the video as it was listed."""
+    return storage.open_object(video.uri, video.etag, video.size_bytes)
 
 
 def contiguous_runs(units: Sequence[WorkUnit]) -> Iterator[list[WorkUnit]]:
@@ -64,112 +64,3 @@ def contiguous_runs(units: Sequence[WorkUnit]) -> Iterator[list[WorkUnit]]:
         run.append(unit)
     if run:
         yield run
-
-
-class Meter:
-    """What a generator uses: its CPU and wall time without its consumer's, and what its reader reads."""
-
-    def __init__(self) -> None:
-        self._reader: storage.ObjectReader | None = None
-        self._used = Usage()
-        self._since: tuple[float, float] | None = None
-
-    def time(self, items: Iterator[ClipBatch | UnitOutcome]) -> Iterator[ClipBatch | UnitOutcome]:
-        """The same items; the clock runs while they are made."""
-        while True:
-            self._since = time.thread_time(), time.perf_counter()
-            try:
-                item = next(items)
-            except StopIteration:
-                return
-            finally:
-                self._stop()
-            yield item
-
-    def watch(self, reader: storage.ObjectReader) -> storage.ObjectReader:
-        """Count this reader's bytes and requests."""
-        self._reader = reader
-        return reader
-
-    def take(self) -> Usage:
-        """What was used since the last time."""
-        self._stop()
-        self._since = time.thread_time(), time.perf_counter()
-        used = self._used
-        if self._reader is not None:
-            used += Usage(bytes_read=self._reader.bytes_read, requests=self._reader.requests)
-            self._reader.bytes_read = self._reader.requests = 0
-        self._used = Usage()
-        return used
-
-    def _stop(self) -> None:
-        if self._since is not None:
-            cpu_s, wall_s = time.thread_time() - self._since[0], time.perf_counter() - self._since[1]
-            self._used += Usage(cpu_s=cpu_s, wall_s=wall_s)
-            self._since = None
-
-
-def decode_run(
-    units: list[WorkUnit], spec: ClipSpec, config: DecodeConfig, open_reader: OpenReader
-) -> Iterator[ClipBatch | UnitOutcome]:
-    """One contiguous run of units through one open file. Errors: AccessDenied; everything else is an outcome."""
-    meter = Meter()
-    return meter.time(_decode_run(units, spec, config, open_reader, meter))
-
-
-def _decode_run(
-    units: list[WorkUnit], spec: ClipSpec, config: DecodeConfig, open_reader: OpenReader, meter: Meter
-) -> Iterator[ClipBatch | UnitOutcome]:
-    left = deque(units)
-    try:
-        start_us = units[0].first_cell * spec.stride_us
-        with open_reader(units[0].video) as reader, _open_at(meter.watch(reader), start_us, config) as source:
-            sweep = Sweep(source, spec, config, units[0].first_cell, _end_cell(units[-1]))
-            while left:
-                ledger = Ledger(left[0], spec, source, sweep)
-                clips = filter(ledger.enter, sweep.clips(_end_cell(left[0])))
-                while batch := list(islice(clips, config.clips_per_batch)):
-                    yield make_batch(batch, left[0], spec)
-                yield ledger.close(meter.take())
-                left.popleft()
-    except (MediaError, StoreError) as error:
-        for unit in left:
-            yield failed(unit, error, meter.take())
-
-
-def _open_at(reader: storage.ObjectReader, time_us: int, config: DecodeConfig) -> Source:
-    """The source, positioned so that decoding begins at or before `time_us`."""
-    source = open_source(reader, config)
-    if time_us and not seek_before(source, time_us):
-        source.container.close()
-        source = open_source(reader, config)
-    return source
-
-
-def _end_cell(unit: WorkUnit) -> int | None:
-    return unit.first_cell + unit.n_cells if unit.n_cells else None
-
-
-def make_batch(clips: list[Clip], unit: WorkUnit, spec: ClipSpec) -> ClipBatch:
-    """The clips as columns; clips without picture have zeros of the others' size."""
-    shapes = [clip.frames.shape for clip in clips if clip.frames is not None]
-    frames = np.zeros(
-        (len(clips), *(shapes[0] if shapes else (spec.n_frames, spec.height_px, spec.width_px, 3))), np.uint8
-    )
-    frame_us = np.full((len(clips), spec.n_frames), -1, np.int64)
-    for row, clip in enumerate(clips):
-        if clip.frames is not None:
-            frames[row] = clip.frames
-            frame_us[row, : len(clip.frame_us)] = clip.frame_us
-    ids = [segment_id(unit.video.video_id, clip.cell, unit.embed_key) for clip in clips]
-    return ClipBatch(
-        segment_id=np.array(ids, object),
-        cell=np.array([clip.cell for clip in clips], np.int64),
-        start_us=np.array([clip.start_us for clip in clips], np.int64),
-        end_us=np.array([clip.end_us for clip in clips], np.int64),
-        frames=frames,
-        frame_mask=np.arange(spec.n_frames) < np.array([[len(clip.frame_us)] for clip in clips]),
-        frame_us=frame_us,
-        waveform=np.stack([clip.waveform for clip in clips]),
-        sample_mask=np.stack([clip.sample_mask for clip in clips]),
-    )

@@ -30,11 +30,16 @@ def check_store(reader: ObjectReader) -> None:
         raise reader.error
 
 
+def check_memory(error: BaseException) -> None:
+    """Raise OutOfMemory if that is what the foreign error means."""
+    if isinstance(error, (MemoryError, LibavMemoryError)):
+        raise OutOfMemory("the decoder asked for more memory than decode.memory_bytes; the file may be a bomb")
+
+
 def opening_error(error: BaseException, reader: ObjectReader) -> MediaError:
     """Why a container did not open. Errors: the reader's own StoreError or AccessDenied, raised."""
     check_store(reader)
-    if isinstance(error, (MemoryError, LibavMemoryError)):
-        return OutOfMemory("opening the container asked for more memory than is allowed; the file may be a bomb")
+    check_memory(error)
     if isinstance(error, DecoderNotFoundError):
         return UnsupportedCodec(f"no decoder for the streams ({first_line(error)})")
     if _looks_like_container(reader):

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from shotlake.config import DecodeConfig
-from shotlake.decode.faults import FOREIGN, check_store, is_encrypted
+from shotlake.decode.faults import FOREIGN, check_memory, check_store, is_encrypted
 from shotlake.decode.sieve import Sieve
 from shotlake.decode.source import Source, to_us
 
@@ -130,8 +130,9 @@ class FrameStream:
             frames = packet.decode()
         except EOFError:  # the decoder was flushed already
             return
-        except FOREIGN:
+        except FOREIGN as error:
             check_store(self._source.reader)
+            check_memory(error)
             self.encrypted |= is_encrypted(packet)
             self.count_error(track)
             return

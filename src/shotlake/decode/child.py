@@ -1,0 +1,159 @@
+"""The decoder's child process: libav works here, where a crash costs one unit and there is nothing to steal.
+
+No credentials in the environment, no file and no socket can be opened (no free descriptor), memory is limited. It asks
+its parent for bytes and puts clips into shared memory; the parent reads plain JSON from it, never pickles.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import mmap
+import os
+import pkgutil
+import resource
+import sys
+import time
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any, cast
+
+import av
+import numpy as np
+
+from shotlake.config import DecodeConfig
+from shotlake.decode.run import decode_run
+from shotlake.errors import AccessDenied, NotFound, ShotlakeError, SourceChanged, StoreError, Unavailable
+from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, work_unit_from_tree
+from shotlake.storage import ObjectReader
+
+OK, REFUSED = b"+", b"-"  # first byte of the parent's answers
+EXIT_OUT_OF_MEMORY = 86
+_BEAT_S = 1.0
+_STORE_ERRORS = {cls.code: cls for cls in (StoreError, NotFound, Unavailable, SourceChanged, AccessDenied)}
+
+
+def batch_bytes(spec: ClipSpec, clips: int) -> int:
+    """What a batch takes in shared memory."""
+    picture = spec.n_frames * (spec.height_px * spec.width_px * 3 + 8 + 1)
+    return clips * (picture + spec.n_samples * 5 + 3 * 8) + 64 * len(ClipBatch.__annotations__)
+
+
+def pack(batch: ClipBatch, memory: mmap.mmap) -> dict[str, list[Any]]:
+    """Copy the arrays into `memory`; the table of contents."""
+    contents: dict[str, list[Any]] = {}
+    offset = 0
+    for name, column in batch.items():
+        if name == "segment_id":
+            contents[name] = list(batch["segment_id"])
+            continue
+        array = np.ascontiguousarray(column)
+        np.ndarray(array.shape, array.dtype, memory, offset)[...] = array
+        contents[name] = [array.dtype.str, list(array.shape), offset]
+        offset += -(-array.nbytes // 64) * 64
+    return contents
+
+
+def unpack(contents: dict[str, list[Any]], memory: mmap.mmap) -> ClipBatch:
+    """The batch that `pack` left in `memory`, copied."""
+    batch = {"segment_id": np.array(contents.pop("segment_id"), object)}
+    for name, (dtype, shape, offset) in contents.items():
+        batch[name] = np.ndarray(shape, np.dtype(dtype), memory, offset).copy()
+    return cast(ClipBatch, batch)
+
+
+class _Parent:
+    """The other end of the line."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._beat_at = time.monotonic()
+
+    def receive(self) -> Any:
+        return json.loads(self._connection.recv_bytes())
+
+    def send(self, **message: Any) -> None:
+        self._connection.send_bytes(json.dumps(message).encode())
+        self._beat_at = time.monotonic()
+
+    def beat(self) -> None:
+        if time.monotonic() - self._beat_at > _BEAT_S:
+            self.send(beat=True)
+
+    def fetch(self, start: int, end: int) -> bytes:
+        self.send(read=[start, end])
+        answer = self._connection.recv_bytes()
+        if answer[:1] == OK:
+            return answer[1:]
+        refusal = json.loads(answer[1:])
+        raise _STORE_ERRORS.get(refusal["code"], StoreError)(refusal["message"])
+
+    def wait_until_copied(self) -> None:
+        self._connection.recv_bytes()
+
+
+class _ParentReader(ObjectReader):
+    """An object whose bytes come from the parent; every read of libav is a sign of life."""
+
+    def __init__(self, parent: _Parent, size_bytes: int) -> None:
+        super().__init__(parent.fetch, size_bytes)
+        self._parent = parent
+
+    def read(self, size: int = -1) -> bytes:
+        self._parent.beat()
+        return super().read(size)
+
+
+def main() -> None:
+    """Serve runs of units until the parent goes away. argv: connection fd, memory fd, settings as JSON."""
+    settings = json.loads(sys.argv[3])
+    memory = mmap.mmap(int(sys.argv[2]), settings["batch_bytes"])
+    parent = _Parent(Connection(int(sys.argv[1])))
+    spec, config = ClipSpec(**settings["clip_spec"]), DecodeConfig(**settings["config"])
+    _lock_in(config.memory_bytes)
+    parent.send(ready=True)
+    try:
+        while True:
+            _serve(parent, memory, spec, config)
+    except (EOFError, OSError):
+        return
+    except MemoryError:
+        os._exit(EXIT_OUT_OF_MEMORY)
+
+
+def _serve(parent: _Parent, memory: mmap.mmap, spec: ClipSpec, config: DecodeConfig) -> None:
+    units = [work_unit_from_tree(tree) for tree in parent.receive()["units"]]
+
+    def open_reader(video: Video) -> ObjectReader:
+        return _ParentReader(parent, video.size_bytes)
+
+    try:
+        for item in decode_run(units, spec, config, open_reader):
+            if isinstance(item, UnitOutcome):
+                parent.send(outcome=item.to_json())
+            else:
+                parent.send(batch=pack(item, memory))
+                parent.wait_until_copied()
+    except ShotlakeError as error:  # access denied: the parent knows why
+        parent.send(abort=error.message)
+    else:
+        parent.send(done=True)
+
+
+def _lock_in(memory_bytes: int) -> None:
+    """From here on: so much memory, no core dump, no further file or socket."""
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # PyAV imports half of itself when it is first needed
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, highest + 1))
+    with suppress(OSError):
+        while True:  # fill the gaps below
+            os.dup(0)
+
+
+if __name__ == "__main__":
+    main()
