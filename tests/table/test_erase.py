@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from lakes import AT, make_rows, make_unit
+from lakes import AT, KEY, make_rows, make_unit
 from test_maintenance import commit, retire, seen
 
 from shotlake import storage
 from shotlake.config import TableConfig
-from shotlake.table.erase import erase, erased_videos, find_videos, search_traces
+from shotlake.table.erase import erase, erased_videos, find_videos, readmit, search_traces
 from shotlake.table.files import data_uri, write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.maintenance import compact, maintain
+from shotlake.table.readers import finished_units, retired_videos
 from shotlake.table.rows import video_rows
 
 CONFIG = TableConfig()
@@ -69,3 +71,12 @@ def test_a_file_with_other_videos_only_is_left_alone(lake: Lake) -> None:
     (other,) = write_segments(lake.root, "dead", make_rows(KEPT))
     erase(lake, find_videos(lake, pc.field("uri") == GONE.video.uri), "e1", "me", "", CONFIG)
     assert storage.exists(data_uri(lake.root, other.path))
+
+
+def test_listed_again_a_superseded_video_is_new_and_an_erased_one_stays_out(lake: Lake) -> None:
+    erase(lake, {GONE.video.video_id: GONE.video.uri}, "e1", "me", "", CONFIG)
+    retire(lake, KEPT)
+    listed = pa.array([GONE.video.video_id, KEPT.video.video_id, make_unit(3).video.video_id])
+    assert readmit(lake, listed, KEY).to_pylist() == [GONE.video.video_id]
+    assert retired_videos(lake, KEY).to_pylist() == [GONE.video.video_id]
+    assert finished_units(lake, KEY).num_rows == 0

@@ -25,7 +25,8 @@ from shotlake.errors import NotFound
 from shotlake.table.committer import complete_commits
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
-from shotlake.table.maintenance import LEASE_KEY, delete_videos
+from shotlake.table.maintenance import LEASE_KEY, delete_videos, forget
+from shotlake.table.readers import retired_videos
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import ERASURES, RETIRED, TABLES
 
@@ -65,6 +66,20 @@ def find_videos(lake: Lake, selection: pc.Expression) -> dict[str, str]:
 def erased_videos(lake: Lake) -> pa.Array:
     """Ids of the videos that were erased: they are never to be indexed again, although they may still be listed."""
     return pc.unique(lake.read("retired", ["video_id"], pc.field("reason") == ERASED)["video_id"].combine_chunks())
+
+
+def readmit(lake: Lake, listed: pa.Array, embed_key: str) -> pa.Array:
+    """Prepare retired videos that are listed again, and give those of `listed` (ids) that were erased.
+
+    A superseded one, whose object got its old content back, is as new afterwards. An erased one stays retired: leave it
+    out. Call it under the lease, before `finished_units`.
+    """
+    erased = erased_videos(lake)
+    retired = retired_videos(lake, embed_key)
+    back = listed.filter(pc.and_not(pc.is_in(listed, retired), pc.is_in(listed, erased)))
+    if len(back):
+        forget(lake, back, embed_key)
+    return listed.filter(pc.is_in(listed, erased))
 
 
 def erase(
