@@ -1,55 +1,31 @@
 """Building a generation: sample, train, fill shards, measure, store; or adding fresh shards to the epoch of another.
 
-Nothing that is stored is visible before `publish` names it; the manifest is written last and never replaced.
+Nothing that is stored is visible before `publish` names it.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 
-from shotlake import storage
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
-from shotlake.index.files import file_entry
+from shotlake.index.draft import Draft, GenerationTarget, open_draft
 from shotlake.index.fill import Truths, fill_shards, map_shards, train_epoch
-from shotlake.index.manifest import Cost, File, Manifest, QueryKind, Shard, SpaceEntry, SpaceShard, Tuning
+from shotlake.index.manifest import Manifest, QueryKind, SpaceEntry, SpaceShard, Tuning
 from shotlake.index.rows import RowSource, sample_rows
 from shotlake.index.scan import SpaceVectors, load_trained
 from shotlake.index.searcher import Searcher
 from shotlake.index.shard import ShardPlace
-from shotlake.index.sizing import IndexPlan, plan_index
+from shotlake.index.sizing import plan_index
 from shotlake.index.truth import Truth
 from shotlake.index.tuning import tune
-from shotlake.index.wheel import check_one_faiss
-from shotlake.records import Fingerprint, QueryVectors, Space, stable_id
+from shotlake.records import QueryVectors, Space
+
+__all__ = ["GenerationTarget", "TableChange", "TextQueries", "build_generation", "update_generation"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationTarget:
-    """What a generation is built of and where it goes; `index_root` is "<lake>/index"."""
-
-    index_root: str
-    embed_key: str
-    fingerprint: Fingerprint
-    table_uri: str
-    table_version: int
-    parent: str | None = None
-
-    @property
-    def folder(self) -> str:
-        """Where everything of this embed_key stands."""
-        return storage.join(self.index_root, self.embed_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +53,8 @@ def build_generation(
     `n_rows`: how many rows the table has, which `publish` holds the shards to. Errors: IndexingError.
     """
     plan = plan_index(n_rows, _dimension(text_queries, config.spaces), config)
-    log.info(
-        "index_plan rows=%d dim=%d codec=%s nlist=%d train_rows=%d shards=%d ram_bytes=%d disk_bytes=%d",
-        *(
-            plan.n_rows,
-            plan.dim,
-            plan.codec,
-            plan.nlist,
-            plan.train_rows,
-            plan.n_shards,
-            plan.ram_bytes,
-            plan.disk_bytes,
-        ),
-    )
-    with _draft(target) as draft:
+    log.info("index_plan %s", " ".join(f"{name}={value}" for name, value in asdict(plan).items()))
+    with open_draft(target) as draft:
         training, held_out = sample_rows(rows, plan, config.spaces)
         trained = {space: train_epoch(draft.epoch / space, sample, plan) for space, sample in training.items()}
         truths: Truths = {
@@ -124,7 +88,7 @@ def update_generation(
     hidden = searcher.find("video_id", change.retired_videos)
     plan = replace(parent.plan, n_rows=change.table_rows)
     n_fresh = max(0, change.table_rows - (parent.n_rows - len(hidden)))
-    with _draft(replace(target, parent=parent.generation)) as draft:
+    with open_draft(replace(target, parent=parent.generation)) as draft:
         trained = {space: searcher.files[entry.trained] for space, entry in parent.spaces.items()}
         truths: Truths = {
             space: {kind: Truth.load(searcher.files[path]).without(hidden) for kind, path in entry.truths.items()}
@@ -144,71 +108,6 @@ def update_generation(
             spaces[space] = entry.model_copy(update=changed)
         earlier = parent.model_copy(update={"retired_rows": len(hidden)})
         return draft.store(plan, (*parent.shards, *fresh.shards), spaces, config, earlier)
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A generation while it is made, in a scratch folder that is laid out like the lake's."""
-
-    target: GenerationTarget
-    folder: Path
-    name: str
-    wheel: str
-    built_at: datetime
-    cpu_from_s: float
-    wall_from_s: float
-
-    @property
-    def generation(self) -> Path:
-        """Where its shards stand."""
-        return self.folder / self.name
-
-    @property
-    def epoch(self) -> Path:
-        """Where its trained spaces stand, if it has its own."""
-        return self.folder / "epochs" / self.name
-
-    def store(
-        self,
-        plan: IndexPlan,
-        shards: tuple[Shard, ...],
-        spaces: dict[Space, SpaceEntry],
-        config: IndexConfig,
-        earlier: Manifest | None = None,
-    ) -> Manifest:
-        """Upload every file, then the manifest, which refers to the files of an `earlier` generation as well."""
-        files = _upload(self.folder, self.target.folder)
-        target = self.target
-        manifest = Manifest(
-            generation=self.name,
-            parent=target.parent,
-            embed_key=target.embed_key,
-            fingerprint=target.fingerprint,
-            faiss=self.wheel,
-            table_uri=target.table_uri,
-            table_version=target.table_version,
-            built_at=self.built_at,
-            plan=plan,
-            min_queries=config.min_queries,
-            retired_rows=earlier.retired_rows if earlier else 0,
-            shards=shards,
-            spaces=spaces,
-            files=(*_kept_files(earlier, spaces), *files) if earlier else files,
-            cost=Cost(cpu_s=time.process_time() - self.cpu_from_s, wall_s=time.monotonic() - self.wall_from_s),
-        )
-        storage.create(storage.join(target.folder, manifest.path), manifest.to_bytes())
-        log.info("index_built generation=%s rows=%d cpu_s=%.1f", self.name, manifest.n_rows, manifest.cost.cpu_s)
-        return manifest
-
-
-@contextmanager
-def _draft(target: GenerationTarget) -> Iterator[_Draft]:
-    """A new name and an empty scratch folder, which is gone afterwards."""
-    wheel, built_at = check_one_faiss(), datetime.now(UTC)
-    started = time.process_time(), time.monotonic()
-    name = f"{target.table_version:08d}-{stable_id(built_at.isoformat(), socket.gethostname(), os.getpid())[:8]}"
-    with tempfile.TemporaryDirectory(prefix="shotlake-index-") as scratch:
-        yield _Draft(target, Path(scratch), name, wheel, built_at, *started)
 
 
 def _dimension(queries: TextQueries, spaces: tuple[Space, ...]) -> int:
@@ -232,7 +131,7 @@ def _tune_kinds(
     }
 
 
-def _save_truths(draft: _Draft, space: Space, truths: dict[QueryKind, Truth]) -> dict[QueryKind, str]:
+def _save_truths(draft: Draft, space: Space, truths: dict[QueryKind, Truth]) -> dict[QueryKind, str]:
     paths: dict[QueryKind, str] = {}
     for kind, truth in truths.items():
         path = draft.generation / space / f"truth-{kind}.npz"
@@ -242,22 +141,5 @@ def _save_truths(draft: _Draft, space: Space, truths: dict[QueryKind, Truth]) ->
     return paths
 
 
-def _kept_files(earlier: Manifest, spaces: dict[Space, SpaceEntry]) -> list[File]:
-    """The files of an earlier generation that the entries still name: epochs and shards, not its truth."""
-    folders = [f"{shard.path}/" for entry in spaces.values() for shard in entry.shards]
-    folders += [entry.trained.rsplit("/", 1)[0] + "/" for entry in spaces.values()]
-    return [file for file in earlier.files if file.path.startswith(tuple(folders))]
-
-
 def _count(shards: Iterable[SpaceShard]) -> int:
     return sum(shard.n_vectors for shard in shards)
-
-
-def _upload(work: Path, folder: str) -> tuple[File, ...]:
-    """Store every file of the scratch folder under the same relative path."""
-    entries = []
-    for path in sorted(path for path in work.rglob("*") if path.is_file()):
-        entry = file_entry(path, path.relative_to(work).as_posix())
-        storage.upload(path, storage.join(folder, entry.path))
-        entries.append(entry)
-    return tuple(entries)
