@@ -6,7 +6,7 @@ S3_VENV := .venv-s3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench clean
+.PHONY: help setup demo test test-all check format bench bench-decode bench-index clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -43,8 +43,13 @@ format: setup ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## values against the limit of the same work, as JSON lines
-	$(BIN)/python -m pytest tests/bench -m bench -s -q
+bench: bench-decode bench-index ## values against the limit of the same work, as JSON lines
+
+bench-decode: setup ## the decode room against a bare decode of the same files
+	$(BIN)/python tests/bench/bench_decode.py
+
+bench-index: setup ## the index against bare faiss on the same rows
+	$(BIN)/python tests/bench/bench_index.py
 
 clean: ## remove the environments, caches and the demo
 	rm -rf $(VENV) $(S3_VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-lake demo-archive

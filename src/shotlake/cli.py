@@ -246,6 +246,19 @@ def index_build(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = N
     return 0
 
 
+@index_app.command("update", epilog="Example: shotlake index update --lake ./lake")
+def index_update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Add what is new to the current epoch as fresh shards, or build again where that is not good enough."""
+    from shotlake.flow.build_index import build_index
+
+    manifest = build_index(_load(config, sets, lake), action="update")
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+    else:
+        say(f"current is {manifest.generation} of table version {manifest.table_version}")
+    return 0
+
+
 @index_app.command("list", epilog="Example: shotlake index list --lake ./lake")
 def index_list(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
     """The published generations of the lake, newest pointer last."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from shotlake.config import Config
-from shotlake.flow.build_index import build_index
+from shotlake.flow.build_index import build_index, is_behind
 from shotlake.flow.interrupt import Interruptible
 from shotlake.flow.plan import check_source, plan_wave, supersede, survey
 from shotlake.flow.pools import run_blocks
@@ -46,7 +46,7 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
                                 run.take(report)
                             progress("videos", run.ledger.n_done, run.ledger.videos["listed"])
                 supersede(found, run)  # a changed object's old rows, once the new ones are in
-        if build and run.has_news:
+        if build and (run.has_news or is_behind(config, space)):
             with run.measured("index"):
-                run.generation = build_index(config, space).generation
+                run.generation = build_index(config, space, "update").generation
     return run.report()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,11 +14,12 @@ from shotlake import storage
 from shotlake.config import Config
 from shotlake.errors import ConfigError, NoIndex
 from shotlake.flow.space import VectorSpace, open_space
-from shotlake.index.build import GenerationTarget, TextQueries, build_generation
+from shotlake.index.advice import advise
+from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, list_generations, publish, rollback
 from shotlake.table.lake import Lake
-from shotlake.table.readers import live_segments
+from shotlake.table.readers import live_segments, retired_videos
 
 _COLUMNS = (
     "segment_id",
@@ -34,37 +35,78 @@ _COLUMNS = (
 _CODECS = ("video_codec", "audio_codec")
 MAX_QUERIES = 2_000
 
+Action = Literal["build", "update"]
 
-def build_index(config: Config, space: VectorSpace | None = None) -> Manifest:
-    """Build a generation from the newest version of the configured space's rows and publish it.
 
-    Errors: SourceMissing (no lake), NoIndex (no rows yet), IndexingError, RecallTooLow.
+def build_index(config: Config, space: VectorSpace | None = None, action: Action = "build") -> Manifest:
+    """Bring the index of the configured space up to the newest table version and publish it.
+
+    `action`: build trains a new epoch; update adds fresh shards to the current one where that is good enough, else
+    builds. Errors: SourceMissing (no lake), NoIndex (no rows yet), IndexingError, RecallTooLow.
     """
     space = space or open_space(config)
-    lake = Lake.open(config.lake)
-    version = lake.version("segments")
-    spaces = [name for name in config.index.spaces if name in space.encoder.spaces]
-    n_rows = sum(len(batch) for batch in live_segments(lake, space.key, ["segment_id"], version=version))
-    if not n_rows:
+    source = _Source(config, space)
+    parent = _current(source.lake, space.key)
+    if not source.n_rows:
         raise NoIndex(f"{config.lake!r} has no segments of {config.embed.model!r} yet; run `shotlake backfill` first")
+    advice = advise(parent, source.n_rows, source.version, source.section) if parent and action == "update" else None
+    if parent and advice and advice.action == "keep":
+        return parent
+    if parent and advice and advice.action == "update":
+        retired = retired_videos(source.lake, space.key).to_pylist()
+        change = TableChange(source.n_rows, retired)
+        newer = newer_units(source.lake, space.key, parent.table_version)
+        manifest = update_generation(lambda: source.rows(newer), change, parent, source.target(parent), source.section)
+    else:
+        queries = text_queries(config, space)
+        manifest = build_generation(source.rows, source.n_rows, source.target(parent), queries, source.section)
+    publish(index_root(source.lake), manifest)
+    return manifest
 
-    def rows() -> Iterator[pa.RecordBatch]:
-        for batch in live_segments(lake, space.key, [*_COLUMNS, *_CODECS, *spaces], version=version):
+
+class _Source:
+    """The live rows of one space at the newest version of the table."""
+
+    def __init__(self, config: Config, space: VectorSpace) -> None:
+        self.lake, self.space = Lake.open(config.lake), space
+        self.version = self.lake.version("segments")
+        self.spaces = [name for name in config.index.spaces if name in space.encoder.spaces]
+        self.section = config.index.model_copy(update={"spaces": tuple(self.spaces)})
+        self.n_rows = sum(
+            len(batch) for batch in live_segments(self.lake, space.key, ["segment_id"], version=self.version)
+        )
+
+    def rows(self, wanted: pc.Expression | None = None) -> Iterator[pa.RecordBatch]:
+        """Batches as the index takes them; `wanted` leaves out the others."""
+        columns = [*_COLUMNS, *_CODECS, *self.spaces]
+        for batch in live_segments(self.lake, self.space.key, columns, wanted, self.version):
             codec = pc.coalesce(batch.column("video_codec"), batch.column("audio_codec"))
             yield batch.drop_columns(list(_CODECS)).append_column("codec", codec)
 
-    target = GenerationTarget(
-        index_root=index_root(lake),
-        embed_key=space.key,
-        fingerprint=space.encoder.fingerprint,
-        table_uri=lake.uri("segments"),
-        table_version=version,
-        parent=_parent(lake, space.key),
-    )
-    section = config.index.model_copy(update={"spaces": tuple(spaces)})
-    manifest = build_generation(rows, n_rows, target, text_queries(config, space), section)
-    publish(target.index_root, manifest)
-    return manifest
+    def target(self, parent: Manifest | None) -> GenerationTarget:
+        """Where the generation goes, and what it is of."""
+        return GenerationTarget(
+            index_root=index_root(self.lake),
+            embed_key=self.space.key,
+            fingerprint=self.space.encoder.fingerprint,
+            table_uri=self.lake.uri("segments"),
+            table_version=self.version,
+            parent=parent.generation if parent else None,
+        )
+
+
+def newer_units(lake: Lake, key: str, version: int) -> pc.Expression:
+    """The rows of `segments` that were committed after a version; their runs prune the files that are opened."""
+    newer = (pc.field("embed_key") == key) & (pc.field("segments_version") > version) & (pc.field("written") > 0)
+    units = lake.read("units", ["unit_id", "run_id"], newer)
+    runs, ids = (pc.unique(units[name].combine_chunks()) for name in ("run_id", "unit_id"))
+    return pc.field("run_id").isin(runs) & pc.field("unit_id").isin(ids)
+
+
+def is_behind(config: Config, space: VectorSpace) -> bool:
+    """True if the lake has rows and no generation of this space."""
+    lake = Lake.open(config.lake)
+    return _current(lake, space.key) is None and any(live_segments(lake, space.key, ["segment_id"]))
 
 
 def text_queries(config: Config, space: VectorSpace) -> TextQueries:
@@ -88,13 +130,13 @@ def text_queries(config: Config, space: VectorSpace) -> TextQueries:
 def published(config: Config) -> list[dict[str, Any]]:
     """What `shotlake index list` prints: one row a generation, the newest pointer last."""
     lake, space = Lake.open(config.lake), open_space(config)
-    now = _parent(lake, space.key)
+    now = _current(lake, space.key)
     return [
         {
             "generation": manifest.generation,
-            "current": "*" if manifest.generation == now else "",
+            "current": "*" if now and manifest.generation == now.generation else "",
             "table_version": manifest.table_version,
-            "rows": manifest.n_rows,
+            "rows": manifest.table_rows,
             "codec": manifest.plan.codec,
             "shards": len(manifest.shards),
             "spaces": ",".join(manifest.spaces),
@@ -114,8 +156,8 @@ def index_root(lake: Lake) -> str:
     return storage.join(lake.root, "index")
 
 
-def _parent(lake: Lake, key: str) -> str | None:
+def _current(lake: Lake, key: str) -> Manifest | None:
     try:
-        return current(index_root(lake), key).generation
+        return current(index_root(lake), key)
     except NoIndex:
         return None

@@ -23,6 +23,7 @@ from shotlake.flow.pools import Block, probe_videos
 from shotlake.flow.run import Run
 from shotlake.flow.steps import unit_batch
 from shotlake.records import MediaInfo, UnitOutcome, Video, WorkUnit
+from shotlake.table.erase import readmit
 from shotlake.table.readers import finished_units, latest_videos, retired_videos
 from shotlake.table.rows import table_of, video_rows
 from shotlake.table.schemas import RETIRED, VIDEOS
@@ -70,13 +71,15 @@ def survey(root: str, run: Run) -> Survey:
         found = list(list_videos(root, default_collection(root), config.catalog, run.lake.root))
         skipped = [item for item in found if isinstance(item, Skipped)]
         listed = listed_table(item for item in found if isinstance(item, Video))
+        erased = readmit(run.lake, listed["video_id"].combine_chunks(), run.space.key)
+        listed = listed.filter(pc.invert(pc.is_in(listed["video_id"], erased)))
         known = latest_videos(run.lake, root)
         changes = compare(listed, known)
         durations = changes.unchanged.select(["video_id"]).join(known.select(["video_id", "duration_us"]), "video_id")
         units = finished_units(run.lake, run.space.key)
         standing = progress(durations, units, run.space.clip_spec, config.flow.max_attempts)
     books["listed"] += len(found)
-    books["skipped"] += len(skipped)
+    books["skipped"] += len(skipped) + len(erased)
     books["unchanged"] += len(standing.complete)
     books["failed"] += len(standing.exhausted)
     books["vanished"] += len(changes.vanished)

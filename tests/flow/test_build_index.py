@@ -1,0 +1,88 @@
+"""Table to index: a first generation, fresh shards for what came later, and nothing for nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import faiss
+import pytest
+from tests.flow.lakes import local_config, run
+
+from shotlake.embed.load import load_encoder
+from shotlake.errors import ConfigError
+from shotlake.flow.build_index import build_index, published, roll_back
+from shotlake.query.search import LakeSearch
+from shotlake.world.archive import Truth
+
+
+@pytest.fixture
+def growing(demo_archive: tuple[Path, Truth], tmp_path: Path):
+    """A lake of two videos with an index, the folder that it was made of, and a third video."""
+    root, truth = demo_archive
+    videos = [root / video.path for video in truth.videos if not video.fault][:3]
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for video in videos[:2]:
+        shutil.copy2(video, folder / video.name)
+    config = local_config(tmp_path / "lake")
+    return folder, videos[2], config, run(folder, config, build=True)
+
+
+def test_new_rows_go_to_fresh_shards_and_earlier_ones_are_kept(growing) -> None:
+    folder, third, config, first = growing
+    shutil.copy2(third, folder / third.name)
+    second = run(folder, config, build=True)
+    assert second.generation != first.generation
+    rows = published(config)
+    assert [row["current"] for row in rows] == ["", "*"]
+    assert rows[1]["shards"] == rows[0]["shards"] + 1
+    assert rows[1]["rows"] == rows[0]["rows"] + second.ledger.cells["written"]
+
+
+def test_a_run_without_news_leaves_the_index(growing) -> None:
+    folder, _, config, _ = growing
+    assert run(folder, config, build=True).generation == ""
+    assert build_index(config, action="update").generation == published(config)[-1]["generation"]
+
+
+def test_rows_that_are_not_indexed_yet_are_found(growing) -> None:
+    folder, third, config, _ = growing
+    shutil.copy2(third, folder / third.name)
+    report = run(folder, config, build=False)
+    result = LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle", limit=50)
+    assert result.unindexed_rows == report.ledger.cells["written"]
+    assert str(folder / third.name) in {hit.video_uri for hit in result.hits}
+    assert run(folder, config, build=True).generation == ""  # nothing was written, so nothing is built
+
+
+def test_content_that_comes_back_is_found_again(growing, tmp_path: Path) -> None:
+    folder, third, config, _ = growing
+    victim = sorted(folder.iterdir())[0]
+    original = tmp_path / "original"
+    shutil.copy2(victim, original)
+    for content in (third, original):
+        shutil.copy2(content, victim)
+        report = run(folder, config, build=True)
+        assert report.ledger.videos["indexed"] == 1
+        assert report.ledger.balanced
+    result = LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle", limit=50)
+    assert str(victim) in {hit.video_uri for hit in result.hits}
+
+
+def test_roll_back_and_a_plain_faiss_reads_a_shard(growing) -> None:
+    folder, third, config, first = growing
+    shutil.copy2(third, folder / third.name)
+    run(folder, config, build=True)
+    roll_back(config, first.generation)
+    assert LakeSearch.open(config.lake, load_encoder(config.embed), config).search("noise").generation == (
+        first.generation
+    )
+    shard = next(Path(config.lake).glob(f"index/*/{first.generation}/fused/shards/*/ivf.faiss"))
+    assert faiss.read_index(str(shard)).ntotal == first.ledger.cells["written"]
+
+
+def test_a_query_file_that_is_not_there_is_named(growing, tmp_path: Path) -> None:
+    config = local_config(tmp_path / "lake", f"index.query_file={tmp_path}/none.txt")
+    with pytest.raises(ConfigError, match=r"index\.query_file"):
+        build_index(config)
