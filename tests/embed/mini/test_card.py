@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from shotlake.embed.mini.card import BARS, flat_numbers, missed_bars, read_card
+from shotlake.embed.mini.card import AT_MOST, BARS, flat_numbers, missed_bars, read_card
 from shotlake.embed.mini.encoder import MINI_FOLDER
 from shotlake.embed.mini.evaluate import evaluate
 from shotlake.embed.mini.files import find_weights, load_weights, read_header
@@ -31,11 +31,11 @@ def test_the_weights_are_small() -> None:
 
 def test_the_shipped_weights_do_what_the_card_says(shipped: tuple[MiniModel, Tokenizer]) -> None:
     """Other clips than the card's, and a smaller gallery of combinations that were never seen."""
-    numbers = flat_numbers(evaluate(*shipped, n_gallery=600, seed=3))
-    del numbers["worst_motion_r1"]  # 50 queries a motion are too few for a bar
+    numbers = flat_numbers(evaluate(*shipped, n_gallery=320, seed=3))
+    del numbers["worst_motion_r1"]  # 26 queries a motion are too few for a bar
     card = read_card(MINI_FOLDER)
-    for name in BARS.keys() & numbers.keys():
-        assert numbers[name] == pytest.approx(card[name], abs=0.05), name
+    told = {name: numbers[name] for name in BARS.keys() & numbers.keys()}
+    assert told == {name: pytest.approx(card[name], abs=0.1 if name in AT_MOST else 0.02) for name in told}
 
 
 def test_an_untrained_network_misses_the_bars(shipped: tuple[MiniModel, Tokenizer]) -> None:

@@ -11,6 +11,7 @@ from shotlake.embed.mini.examples import (
     labels_of,
     labels_of_rows,
     matches,
+    rows_of_labels,
     scene_of,
     split_combinations,
 )
@@ -31,7 +32,7 @@ def test_rows_labels_claims_and_scenes_name_the_same() -> None:
     for row in (0, 77, 4607):
         labels = labels_of_rows(np.array([row]))[0]
         claims = claims_of(labels)
-        assert tuple(claims.values()) == combinations()[row]
+        assert tuple(claims.values()) == combinations()[row] and rows_of_labels(labels[None]) == [row]
         assert labels_of(claims) == labels.tolist()
         assert scene_of(row, np.random.default_rng(0)).attributes == claims
     assert claims_of(np.array([-1, 2, -1, 0])) == {"shape": "triangle", "sound": "low tone"}
@@ -66,8 +67,7 @@ def test_training_never_shows_what_is_held_out() -> None:
     split = split_combinations()
     labels = draw_training(split.train, 500, np.random.default_rng(1)).labels
     whole = labels[(labels >= 0).all(1)]
-    rows = np.ravel_multi_index(tuple(whole.T), [len(values) for values in ATTRIBUTES.values()])
-    assert not np.isin(rows, np.concatenate([split.validation, split.test])).any()
+    assert not np.isin(rows_of_labels(whole), np.concatenate([split.validation, split.test])).any()
 
 
 @pytest.mark.parametrize("rows", [[3], [3, 9, 4000]])

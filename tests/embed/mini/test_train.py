@@ -10,7 +10,7 @@ import torch
 from shotlake.config import EmbedConfig
 from shotlake.embed.load import load_encoder
 from shotlake.embed.mini.files import read_header
-from shotlake.embed.mini.train import BEST, LAST, Plan, Training, contrast, train
+from shotlake.embed.mini.train import BEST, LAST, Plan, Training, contrast, even_targets, train
 
 TINY = Plan(steps=4, n_processes=1, batch_size=8, validate_every=2, validation_gallery=32)
 
@@ -24,6 +24,11 @@ def test_contrast_wants_every_right_answer_and_leaves_out_rows_without() -> None
     only_one[0, 1] = -9.0
     assert contrast(only_one, match) > contrast(right, match) + 1
     assert torch.isfinite(contrast(right, match))
+
+
+def test_a_clip_that_does_not_tell_is_asked_to_be_unsure() -> None:
+    wanted = even_targets(torch.tensor([1, -1]), 4)
+    assert wanted.tolist() == [[0, 1, 0, 0], [0.25, 0.25, 0.25, 0.25]]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -21,12 +21,13 @@ from shotlake.embed.mini.examples import (
     claims_of,
     draw_gallery,
     labels_of_rows,
+    rows_of_labels,
     split_combinations,
 )
 from shotlake.embed.mini.model import MiniModel
 from shotlake.embed.mini.text import Tokenizer
 from shotlake.world.captions import SOUND_WORDS, full_caption, plain_caption
-from shotlake.world.scenes import ATTRIBUTES, MOTIONS, REVERSE, SOUNDS, combinations
+from shotlake.world.scenes import MOTIONS, REVERSE, SOUNDS, combinations
 
 _BATCH = 16  # fits the cache
 
@@ -51,6 +52,7 @@ class Scores:
     motion_r1: dict[str, float]
     reversed_r1: float
     shuffled_r1: float
+    shuffled_sense: float
     sound_p20: float
     audio_space_sound_p20: float
     visual_space_r1: float
@@ -86,50 +88,65 @@ def evaluate(model: MiniModel, tokenizer: Tokenizer, n_gallery: int | None = Non
     split, rng = split_combinations(), np.random.default_rng([seed, 2])
     rows = np.concatenate([split.test, split.validation, split.train])[:n_gallery]
     n_queries = min(len(split.test), len(rows))
-    labels = labels_of_rows(rows)
     gallery = draw_gallery(rows, rng)
-    clips = embed_examples(model, gallery)
-    asked = [full_caption(claims_of(row), rng).text for row in labels[:n_queries]]
+    clips, tests = embed_examples(model, gallery), gallery.take(slice(n_queries))
+    asked = [full_caption(claims_of(labels), rng).text for labels in tests.labels]
     found = find_own(model, tokenizer, asked, clips.fused)
-    tests = gallery.take(slice(n_queries))
+    told = _caption_vectors(model, tokenizer, labels_of_rows(np.arange(len(combinations()))))
+    closest = _closest_combination(clips.fused[:n_queries], told)
+    shuffled_r1, shuffled_sense = _shuffled(model, told, tests, rng)
     return Scores(
         n_gallery=len(rows),
         n_queries=n_queries,
         text_to_clip_r1=float(found.mean()),
-        clip_to_text_r1=float(
-            (_closest_combination(model, tokenizer, clips.fused[:n_queries]) == labels[:n_queries]).all(1).mean()
-        ),
-        motion_r1={name: float(found[labels[:n_queries, 2] == i].mean()) for i, name in enumerate(MOTIONS)},
-        reversed_r1=_reversed_r1(model, tokenizer, tests),
-        shuffled_r1=_shuffled_r1(model, tokenizer, tests, rng),
-        sound_p20=_sound_p20(model, tokenizer, clips.fused, labels),
-        audio_space_sound_p20=_sound_p20(model, tokenizer, clips.audio, labels),
-        visual_space_r1=_visual_r1(model, tokenizer, clips.visual[:n_queries], labels[:n_queries]),
+        clip_to_text_r1=float((closest == tests.labels).all(1).mean()),
+        motion_r1={name: float(found[tests.labels[:, 2] == i].mean()) for i, name in enumerate(MOTIONS)},
+        reversed_r1=_reversed_r1(model, told, tests.take(_reversible(tests.labels))),
+        shuffled_r1=shuffled_r1,
+        shuffled_sense=shuffled_sense,
+        sound_p20=_sound_p20(model, tokenizer, clips.fused, gallery.labels),
+        audio_space_sound_p20=_sound_p20(model, tokenizer, clips.audio, gallery.labels),
+        visual_space_r1=_visual_r1(model, tokenizer, clips.visual[:n_queries], tests.labels),
     )
 
 
-def _reversed_r1(model: MiniModel, tokenizer: Tokenizer, tests: Examples) -> float:
+def _reversed_r1(model: MiniModel, told: Tensor, reversible: Examples) -> float:
     """Clips shown backwards against the captions of every combination: the reversed motion must come first."""
-    rows = [row for row, labels in enumerate(tests.labels) if MOTIONS[labels[2]] in REVERSE]
-    backwards = tests.take(rows)
-    clips = embed_examples(model, replace(backwards, frames=backwards.frames[:, ::-1].copy())).fused
-    wanted = backwards.labels.copy()
-    wanted[:, 2] = [MOTIONS.index(REVERSE[MOTIONS[motion]]) for motion in wanted[:, 2]]
-    return float((_closest_combination(model, tokenizer, clips) == wanted).all(1).mean())
+    clips = embed_examples(model, replace(reversible, frames=reversible.frames[:, ::-1].copy())).fused
+    wanted = _reversed_labels(reversible.labels)
+    return float((_closest_combination(clips, told) == wanted).all(1).mean())
 
 
-def _shuffled_r1(model: MiniModel, tokenizer: Tokenizer, tests: Examples, rng: np.random.Generator) -> float:
-    """Clips whose frames are out of order against the captions of every combination: motions should be lost."""
+def _shuffled(model: MiniModel, told: Tensor, tests: Examples, rng: np.random.Generator) -> tuple[float, float]:
+    """Clips whose frames are out of order: R@1 among all captions, and how often the own direction beats the reverse.
+
+    A heap of frames still shows the kind of motion (a line, an orbit, sizes), but nothing tells its direction.
+    """
     frames = np.stack([frames[rng.permutation(len(frames))] for frames in tests.frames])
     clips = embed_examples(model, replace(tests, frames=frames)).fused
-    return float((_closest_combination(model, tokenizer, clips) == tests.labels).all(1).mean())
+    found = (_closest_combination(clips, told) == tests.labels).all(1).mean()
+    rows = _reversible(tests.labels)
+    own, other = (told[rows_of_labels(labels)] for labels in (tests.labels[rows], _reversed_labels(tests.labels[rows])))
+    return float(found), float(((clips[rows] * own).sum(1) > (clips[rows] * other).sum(1)).float().mean())
 
 
-def _closest_combination(model: MiniModel, tokenizer: Tokenizer, clips_BD: Tensor) -> Ids:
-    """[B, 4] labels of the plain caption, of all combinations, that is nearest to each clip."""
-    everything = labels_of_rows(np.arange(len(combinations())))
-    texts = embed_texts(model, tokenizer, [plain_caption(claims_of(labels)).text for labels in everything])
-    return everything[(clips_BD @ texts.T).argmax(1).numpy()]
+def _reversible(labels_B4: Ids) -> list[int]:
+    return [row for row, labels in enumerate(labels_B4) if MOTIONS[labels[2]] in REVERSE]
+
+
+def _reversed_labels(labels_B4: Ids) -> Ids:
+    wanted = labels_B4.copy()
+    wanted[:, 2] = [MOTIONS.index(REVERSE[MOTIONS[motion]]) for motion in wanted[:, 2]]
+    return wanted
+
+
+def _caption_vectors(model: MiniModel, tokenizer: Tokenizer, labels_B4: Ids) -> Tensor:
+    return embed_texts(model, tokenizer, [plain_caption(claims_of(labels)).text for labels in labels_B4])
+
+
+def _closest_combination(clips_BD: Tensor, told: Tensor) -> Ids:
+    """[B, 4] labels of the combination whose plain caption (`told`, all of them) is nearest to each clip."""
+    return labels_of_rows((clips_BD @ told.T).argmax(1).numpy())
 
 
 def _sound_p20(model: MiniModel, tokenizer: Tokenizer, clips_BD: Tensor, labels_B4: Ids) -> float:
@@ -142,11 +159,10 @@ def _sound_p20(model: MiniModel, tokenizer: Tokenizer, clips_BD: Tensor, labels_
 
 def _visual_r1(model: MiniModel, tokenizer: Tokenizer, clips_QD: Tensor, labels_Q4: Ids) -> float:
     """Picture-only vectors against the captions of all 576 pictures."""
-    pictures = np.unique(np.column_stack([labels_of_rows(np.arange(len(combinations())))[:, :3]]), axis=0)
-    names = list(ATTRIBUTES)[:3]
-    claims = [{name: ATTRIBUTES[name][i] for name, i in zip(names, row, strict=True)} for row in pictures]
-    texts = embed_texts(model, tokenizer, [plain_caption(claim).text for claim in claims])
-    return float((pictures[(clips_QD @ texts.T).argmax(1).numpy()] == labels_Q4[:, :3]).all(1).mean())
+    pictures = labels_of_rows(np.arange(0, len(combinations()), len(SOUNDS)))
+    pictures[:, 3] = -1
+    best = (clips_QD @ _caption_vectors(model, tokenizer, pictures).T).argmax(1).numpy()
+    return float((pictures[best, :3] == labels_Q4[:, :3]).all(1).mean())
 
 
 def as_json(scores: Scores) -> dict[str, object]:

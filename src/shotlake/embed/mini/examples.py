@@ -78,6 +78,11 @@ def labels_of_rows(rows: Ids) -> Ids:
     return np.stack(np.unravel_index(rows, [len(values) for values in ATTRIBUTES.values()]), axis=1)
 
 
+def rows_of_labels(labels: Ids) -> Ids:
+    """Whole labels [N, 4] to rows of `combinations()`."""
+    return np.ravel_multi_index(tuple(labels.T), [len(values) for values in ATTRIBUTES.values()])
+
+
 def as_tensors(examples: Examples, rows: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Frames, frame mask, waveform, sample mask of these rows."""
     frames, frame_mask = torch.from_numpy(examples.frames[rows]), torch.from_numpy(examples.frame_mask[rows])
@@ -127,7 +132,8 @@ def draw_training(pool: Ids, n_clips: int, rng: np.random.Generator, loss_ratio:
     """
     n_odd = n_clips // 16
     scenes = [scene_of(int(row), rng) for row in rng.choice(pool, n_clips - 2 * n_odd)]
-    clips = [_imperfect(scene, rng, *(rng.random(2) < loss_ratio)) for scene in scenes]
+    scenes = [replace(scene, sound=None) if rng.random() < loss_ratio else scene for scene in scenes]
+    clips = [_whole_or_tail(scene, rng, rng.random() < loss_ratio) for scene in scenes]
     clips += [_over_a_cut(_two_of(scenes, rng), rng) for _ in range(n_odd)]
     clips += [_out_of_order(_two_of(scenes, rng)[0], rng) for _ in range(n_odd)]
     examples = stack(clips)
@@ -136,9 +142,7 @@ def draw_training(pool: Ids, n_clips: int, rng: np.random.Generator, loss_ratio:
     return examples
 
 
-def _imperfect(scene: Scene, rng: np.random.Generator, silent: bool, short: bool) -> Clip:
-    if silent:
-        scene = replace(scene, sound=None)
+def _whole_or_tail(scene: Scene, rng: np.random.Generator, short: bool) -> Clip:
     seconds = rng.uniform(0.2, WINDOW_S) if short else WINDOW_S
     labels = labels_of(scene.attributes)
     if seconds < _MOTION_TAKES_S:

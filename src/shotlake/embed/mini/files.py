@@ -34,8 +34,11 @@ def read_header(path: Path) -> dict[str, Any]:
     if header.get("format") != FORMAT:
         found = header.get("format", "of another model")
         raise BadModel(f"{path} has the format {found!r}; mini reads {FORMAT!r} only, see embed.model")
-    shape, training = json.loads(header["shape"]), json.loads(header["training"])
-    return {"shape": shape, "words": header["words"].split(), "training": training}
+    try:
+        shape, training = json.loads(header["shape"]), json.loads(header["training"])
+        return {"shape": shape, "words": header["words"].split(), "training": training}
+    except (KeyError, ValueError) as error:
+        raise BadModel(f"{path} has a header without a valid {error}; copy or train it again") from error
 
 
 def load_weights(path: Path) -> tuple[MiniModel, list[str]]:
@@ -45,7 +48,7 @@ def load_weights(path: Path) -> tuple[MiniModel, list[str]]:
         model = MiniModel(MiniShape(**{**header["shape"], "stem": tuple(header["shape"]["stem"])}))
         with safe_open(path, "pt") as file:
             model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (TypeError, RuntimeError, SafetensorError) as error:
+    except (KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise BadModel(f"{path} does not hold a mini network ({reason}); copy or train it again") from error
     return model.eval(), header["words"]

@@ -48,7 +48,7 @@ BEST, LAST = "best.safetensors", "last.pt"
 class Plan:
     """How long and how hard to train; equal plans give equal weights on equal machines."""
 
-    steps: int = 1200
+    steps: int = 1000
     seed: int = 1
     n_processes: int = 2
     batch_size: int = 64
@@ -190,8 +190,9 @@ def batch_loss(
     labels = torch.from_numpy(examples.labels)
     asked = torch.split(scale * clips @ prompts_T.T, [len(values) for values in ATTRIBUTES.values()], dim=1)
     for place, (prompt_logits, head) in enumerate(zip(asked, trainee.heads, strict=True)):
-        loss = loss + plan.prompt_weight / 4 * F.cross_entropy(prompt_logits, labels[:, place], ignore_index=-1)
-        loss = loss + plan.head_weight / 4 * F.cross_entropy(head(summary.float()), labels[:, place], ignore_index=-1)
+        wanted = even_targets(labels[:, place], prompt_logits.shape[1])
+        loss = loss + plan.prompt_weight / 4 * F.cross_entropy(prompt_logits, wanted)
+        loss = loss + plan.head_weight / 4 * F.cross_entropy(head(summary.float()), wanted)
     return loss
 
 
@@ -200,6 +201,12 @@ def write_captions(examples: Examples, rng: np.random.Generator) -> tuple[list[C
     shown = [claims_of(labels) for labels in examples.labels]
     whole = [full_caption(claims, rng) for claims in shown if claims]
     return whole, [partial_caption(claims, rng) for claims in shown if claims], one_attribute_captions(rng)
+
+
+def even_targets(labels_B: Tensor, n_values: int) -> Tensor:
+    """[B, n_values]: all on the label; evenly on every value where it is -1, since such a clip does not tell."""
+    told = (labels_B >= 0)[:, None]
+    return torch.where(told, F.one_hot(labels_B.clamp(min=0), n_values), 1 / n_values)
 
 
 def contrast(logits_BM: Tensor, match_BM: Tensor) -> Tensor:
