@@ -19,7 +19,7 @@ from shotlake.records import Space
 
 BLOCK_ROWS = 8_192  # rows that are handled together; bounds memory
 
-SEGMENT_QUERIES = 1_000
+SEGMENT_QUERIES = 500  # the truth costs as much as so many more lists to assign to
 
 RowSource = Callable[[], Iterator[pa.RecordBatch]]
 

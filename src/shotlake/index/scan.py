@@ -122,7 +122,10 @@ class SpaceVectors:
         for query, wanted, scores in zip(queries, rows, out):
             valid = wanted >= 0
             vectors = self.gather(wanted[valid])
-            scores[valid] = np.where(vectors.any(axis=1), vectors @ query, -np.inf)
+            found = vectors @ query
+            unsure = np.flatnonzero(found == 0)  # at a right angle, or no vector at all
+            found[unsure[~vectors[unsure].any(axis=1)]] = -np.inf
+            scores[valid] = found
         return out
 
     def gather(self, rows: Rows) -> Scores:
@@ -196,7 +199,7 @@ class _Selection:
 
 def _best(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:
     """The k best of each line, best first, equal scores by row number; padded if there are fewer."""
-    if scores.shape[1] > 4 * k:
+    if scores.shape[1] > max(4 * k, 512):  # below it sorting all of them is quicker
         kept = np.argpartition(-scores, k, axis=1)[:, : 2 * k]
         scores, rows = np.take_along_axis(scores, kept, 1), np.take_along_axis(rows, kept, 1)
     order = np.lexsort((rows, -scores), axis=1)[:, :k]

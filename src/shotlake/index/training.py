@@ -17,7 +17,9 @@ SEED = 20_11
 
 
 def padded(vectors: NDArray[np.floating], index_dim: int) -> NDArray[np.float32]:
-    """Contiguous float32 [N, index_dim], with zeros behind the last value."""
+    """Contiguous float32 [N, index_dim], with zeros behind the last value; the same array if nothing is to be done."""
+    if vectors.shape[1] == index_dim:
+        return np.ascontiguousarray(vectors, dtype=np.float32)
     out = np.zeros((len(vectors), index_dim), dtype=np.float32)
     out[:, : vectors.shape[1]] = vectors
     return out
