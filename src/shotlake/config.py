@@ -43,6 +43,10 @@ class CatalogConfig(Section):
     skip_storage_classes: tuple[str, ...] = Field(
         ("GLACIER", "DEEP_ARCHIVE"), description="classes that cannot be read at once, where the listing tells them"
     )
+    recorded_pattern: str = Field(
+        "", description="regex with groups year, month, day (hour, minute, second): when a key says it was recorded"
+    )
+    time_zone: str = Field("UTC", description="time zone of what recorded_pattern finds")
     settle_s: Seconds = Field(0, description="objects modified within so many seconds wait for the next run")
     min_bytes: Count = Field(0, description="smaller objects are skipped; 0 keeps all, empty ones become failures")
     unit_s: Annotated[float, Field(gt=0, le=86_400)] = Field(600, description="about how long a work unit is")

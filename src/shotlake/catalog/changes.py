@@ -31,20 +31,20 @@ LISTED = pa.schema(
         ("modified_at", pa.timestamp("us", "UTC")),
         ("collection", pa.string()),
         ("version_id", pa.string()),
+        ("recorded_at", pa.timestamp("us", "UTC")),
     ]
 )
 
 
 def listed_table(videos: Iterable[Video]) -> pa.Table:
     """Listed videos as a table with the columns of LISTED."""
-    rows = [(v.video_id, v.uri, v.etag, v.size_bytes, v.modified_at, v.collection, v.version_id) for v in videos]
-    columns = list(zip(*rows)) or [()] * len(LISTED)
-    return pa.table({f.name: pa.array(values, f.type) for f, values in zip(LISTED, columns)}, schema=LISTED)
+    rows = list(videos)
+    return pa.table({f.name: pa.array([getattr(v, f.name) for v in rows], f.type) for f in LISTED}, schema=LISTED)
 
 
 def videos_of(listed: pa.Table) -> Iterator[Video]:
     """The rows of a listed table as videos."""
-    names = ("uri", "etag", "size_bytes", "modified_at", "collection", "version_id")
+    names = ("uri", "etag", "size_bytes", "modified_at", "collection", "version_id", "recorded_at")
     return (Video(*values) for values in zip(*(listed[name].to_pylist() for name in names)))
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from shotlake import storage
+from shotlake.catalog.recorded import recorded_at
 from shotlake.catalog.sources import list_source
 from shotlake.config import CatalogConfig
 from shotlake.records import Video
@@ -38,7 +39,7 @@ def list_videos(
 ) -> Iterator[Video | Skipped]:
     """Every object of a source, of a tree in key order; a lake that lies under it is left out in silence.
 
-    Errors: SourceMissing, AccessDenied, BadInventory, StoreError.
+    Errors: SourceMissing, AccessDenied, BadInventory, StoreError; ConfigError for a pattern that is none.
     """
     root = storage.normalise(root)
     own = storage.normalise(lake_root) + "/" if lake_root else None
@@ -51,7 +52,8 @@ def list_videos(
         if reason:
             yield Skipped(found.uri, found.key, found.size_bytes, reason)
         else:
-            yield Video(found.uri, found.etag, found.size_bytes, found.modified_at, name, found.version_id)
+            recorded = recorded_at(found.key, config)
+            yield Video(found.uri, found.etag, found.size_bytes, found.modified_at, name, found.version_id, recorded)
 
 
 def skip_reason(found: ObjectInfo, config: CatalogConfig, now: datetime) -> str:

@@ -1,0 +1,54 @@
+"""The time in a name, in the zone that it was written in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from shotlake.catalog.changes import listed_table, videos_of
+from shotlake.catalog.listing import list_videos
+from shotlake.catalog.recorded import recorded_at
+from shotlake.config import CatalogConfig
+from shotlake.errors import ConfigError
+from shotlake.records import Video
+
+DAY = r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)"
+TIME = DAY + r"(?:[T_](?P<hour>\d\d)(?P<minute>\d\d))?"
+
+
+@pytest.mark.parametrize(
+    ("key", "zone", "expected"),
+    [
+        ("cam1/2024-07-01/x.mp4", "UTC", datetime(2024, 7, 1, tzinfo=UTC)),
+        ("20240701_1230.mp4", "Europe/Berlin", datetime(2024, 7, 1, 10, 30, tzinfo=UTC)),
+        ("20241301_1230.mp4", "UTC", None),
+        ("clip.mp4", "UTC", None),
+    ],
+)
+def test_times_in_keys(key: str, zone: str, expected: datetime | None) -> None:
+    assert recorded_at(key, CatalogConfig(recorded_pattern=TIME, time_zone=zone)) == expected
+
+
+def test_a_listed_video_carries_it(tmp_path: Path) -> None:
+    (tmp_path / "2024-07-01.mp4").write_bytes(b"x")
+    (video,) = list_videos(str(tmp_path), None, CatalogConfig(recorded_pattern=DAY))
+    assert isinstance(video, Video) and video.recorded_at == datetime(2024, 7, 1, tzinfo=UTC)
+    assert next(videos_of(listed_table([video]))).recorded_at == video.recorded_at
+    (plain,) = list_videos(str(tmp_path), None, CatalogConfig())
+    assert isinstance(plain, Video) and (plain.recorded_at, plain.video_id) == (None, video.video_id)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"recorded_pattern": "("}, "recorded_pattern is '\\('"),
+        ({"recorded_pattern": r"(?P<year>\d+)"}, "needs the groups"),
+        ({"recorded_pattern": DAY + "(?P<week>x)?"}, "needs the groups"),
+        ({"recorded_pattern": DAY, "time_zone": "Mars/Base"}, "time_zone is 'Mars/Base'"),
+    ],
+)
+def test_a_wrong_pattern_or_zone_is_named(config: dict[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        recorded_at("2024-07-01", CatalogConfig(**config))
