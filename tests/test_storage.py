@@ -19,6 +19,7 @@ from shotlake.errors import (
     SourceChanged,
     SourceMissing,
     StoreError,
+    Unavailable,
     UnsafeStore,
 )
 
@@ -165,7 +166,7 @@ def test_an_archived_object_is_no_lack_of_rights() -> None:
     class Answer(Exception):
         response = {"Error": {"Code": "InvalidObjectState"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
 
-    with pytest.raises(Archived, match="archive class"), storage._s3_errors("s3://b/k"):
+    with pytest.raises(Archived, match="archive class"), storage.s3.s3_errors("s3://b/k"):
         raise PermissionError("the operation is not valid for the object's storage class") from Answer()
 
 
@@ -178,13 +179,13 @@ def test_a_store_that_overwrites_is_found_out(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(412, SourceChanged), (403, AccessDenied), (404, NotFound), (503, storage.Unavailable), (418, StoreError)],
+    [(412, SourceChanged), (403, AccessDenied), (404, NotFound), (503, Unavailable), (418, StoreError)],
 )
 def test_answers_of_a_store_become_our_errors(status: int, kind: type[ShotlakeError]) -> None:
     class Answer(Exception):
         response = {"ResponseMetadata": {"HTTPStatusCode": status}}
 
-    with pytest.raises(kind) as caught, storage._s3_errors("s3://b/k"):
+    with pytest.raises(kind) as caught, storage.s3.s3_errors("s3://b/k"):
         raise Answer("first line\nsecond")
     assert "s3://b/k" in caught.value.message and "\n" not in caught.value.message
 
@@ -196,3 +197,47 @@ def test_links_and_unreadable_folders(tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").symlink_to(tmp_path / "none")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert [item.key for item in storage.list_objects(str(tmp_path))] == ["link.mp4", "real/a"]
+
+
+def test_a_full_pass_reads_every_byte_once_and_looks_ahead() -> None:
+    data = bytes(range(256)) * 40
+    asked: list[tuple[int, int]] = []
+
+    def fetch(start: int, end: int) -> bytes:
+        asked.append((start, end))
+        return data[start:end]
+
+    reader = storage.ObjectReader(fetch, len(data), 1000, look_ahead=True)
+    reader.seek(-10, os.SEEK_END)
+    assert reader.read(10) == data[-10:]  # an index at the end stays pinned
+    reader.seek(0)
+    assert b"".join(iter(lambda: reader.read(300), b"")) == data
+    reader.close()
+    assert sorted(asked) == [(start, min(start + 1000, len(data))) for start in range(0, len(data), 1000)]
+    assert reader.bytes_read == len(data)
+
+
+def test_an_error_of_the_look_ahead_is_raised_where_it_is_read() -> None:
+    def fetch(start: int, end: int) -> bytes:
+        if start >= 2000:
+            raise Unavailable("slow down")
+        return bytes(end - start)
+
+    reader = storage.ObjectReader(fetch, 5000, 1000, look_ahead=True)
+    with pytest.raises(Unavailable):
+        while reader.read(1000):
+            pass
+    assert isinstance(reader.error, Unavailable)
+    assert reader.tell() == 2000
+
+
+@pytest.mark.s3
+def test_a_whole_object_comes_in_parallel_parts(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage.s3, "PART_BYTES", 100_000)
+    data = os.urandom(1_234_567)
+    storage.create(f"{s3_root}/one", data)
+    info = storage.stat(f"{s3_root}/one")
+    reader = storage.open_object(info.uri, info.etag, info.size_bytes)
+    reader.seek(1_000_000)
+    assert reader.read() == data[1_000_000:]
+    assert reader.bytes_read == len(data)

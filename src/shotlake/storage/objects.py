@@ -1,0 +1,139 @@
+"""What a listed object is, and a reader over its bytes that caches, looks ahead and counts."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shotlake.errors import ShotlakeError, SourceChanged
+
+BLOCK_BYTES = 4 << 20
+PROBE_BLOCK_BYTES = 256 << 10
+PART_BYTES = 8 << 20  # of one request; more is asked for by requests side by side
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One stored object. `key` is relative to the root that was listed; a folder marker's key ends with '/'."""
+
+    uri: str
+    key: str
+    size_bytes: int
+    etag: str
+    modified_at: datetime
+    version_id: str | None = None
+    storage_class: str = ""  # where the listing tells it
+
+
+class ObjectReader(io.RawIOBase):
+    """A seekable object, read in cached blocks with its first and last block pinned; counts what it reads.
+
+    `fetch(start, end)` gives the bytes [start, end). With `look_ahead` the next block is fetched while this one is
+    used, as soon as two neighbours were asked for. `error` keeps the error that a caller in C may have swallowed.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int, int], bytes],
+        size_bytes: int,
+        block_bytes: int = BLOCK_BYTES,
+        on_close: Callable[[], None] | None = None,
+        look_ahead: bool = False,
+    ) -> None:
+        self._fetch, self._size, self._block_bytes, self._on_close = fetch, size_bytes, block_bytes, on_close
+        self._last = max(0, size_bytes - 1) // block_bytes
+        self._pinned: dict[int, bytes] = {}
+        self._recent: OrderedDict[int, bytes] = OrderedDict()
+        self._coming: dict[int, Future[bytes]] = {}
+        self._ahead = ThreadPoolExecutor(1, "look-ahead") if look_ahead else None
+        self._before = -1
+        self._position = 0
+        self.bytes_read = 0
+        self.requests = 0
+        self.error: ShotlakeError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Let go of what it reads from; happens by itself with the last reference."""
+        if not self.closed:
+            if self._ahead:
+                self._ahead.shutdown(wait=True, cancel_futures=True)
+            if self._on_close:
+                self._on_close()
+        super().close()
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError(f"seek to {base + offset}, before the start")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; fewer at a block's end, none at the object's."""
+        left = self._size - self._position
+        if left <= 0 or size == 0:
+            return b""
+        index, offset = divmod(self._position, self._block_bytes)
+        wanted = left if size < 0 else min(size, left)
+        data = self._block(index)[offset : offset + wanted]
+        self._position += len(data)
+        if size < 0 and len(data) < wanted:
+            data += b"".join(iter(lambda: self.read(self._block_bytes), b""))
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _block(self, index: int) -> bytes:
+        block = self._pinned.get(index) or self._recent.get(index)
+        if block is None:
+            coming = self._coming.pop(index, None)
+            try:
+                block = coming.result() if coming else self._read_block(index)
+            except ShotlakeError as error:
+                self.error = error
+                raise
+            self._keep(index, block)
+        if self._ahead and index == self._before + 1:
+            self._look_ahead(index + 1)
+        self._before = index
+        return block
+
+    def _read_block(self, index: int) -> bytes:
+        start = index * self._block_bytes
+        end = min(start + self._block_bytes, self._size)
+        block = self._fetch(start, end)
+        self.requests += -(-len(block) // PART_BYTES)
+        self.bytes_read += len(block)
+        if len(block) != end - start:
+            raise SourceChanged(f"bytes {start}-{end} gave {len(block)}; the object is not the one that was listed")
+        return block
+
+    def _look_ahead(self, index: int) -> None:
+        known = index > self._last or index in self._pinned or index in self._recent or index in self._coming
+        if self._ahead and not known:
+            self._coming[index] = self._ahead.submit(self._read_block, index)
+
+    def _keep(self, index: int, block: bytes) -> None:
+        if index in (0, self._last):
+            self._pinned[index] = block
+            return
+        self._recent[index] = block
+        if len(self._recent) > 2:
+            self._recent.popitem(last=False)

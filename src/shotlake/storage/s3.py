@@ -1,0 +1,306 @@
+"""S3 prefixes: obstore lists and puts, s3fs reads ranges with If-Match and lists what obstore refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    InvalidPathError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from shotlake.errors import (
+    AccessDenied,
+    AlreadyExists,
+    Archived,
+    NotFound,
+    ShotlakeError,
+    SourceChanged,
+    SourceMissing,
+    StoreError,
+    Unavailable,
+)
+from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader
+
+WHOLE_BYTES = 64 << 20  # objects up to this are read into memory by parallel requests of PART_BYTES
+
+
+def list_objects(root: str) -> Iterator[ObjectInfo]:
+    """Every object under a prefix, in key order, or the object itself. Errors: SourceMissing, AccessDenied."""
+    bucket, prefix = split(root)
+    last = ""
+    try:
+        with s3_errors(root):
+            for found in _list_obstore(bucket, prefix):
+                last = _join_key(prefix, found.key)
+                yield found
+    except InvalidPathError:  # keys with '//', '/../' or a newline: s3fs goes on behind the last page
+        for found in _list_s3fs(bucket, prefix, last):
+            last = found.key
+            yield found
+    except NotFound:
+        raise SourceMissing(f"there is no bucket {bucket!r}; check the name and the region") from None
+    if not last and prefix and _exists(root):
+        yield stat(root)
+
+
+def stat(uri: str) -> ObjectInfo:
+    """The object as it is now. Errors: NotFound, AccessDenied, StoreError."""
+    bucket, key = split(uri)
+    with s3_errors(uri):
+        head = _call_s3("head_object", Bucket=bucket, Key=key)
+    name, version = key.rsplit("/", 1)[-1], head.get("VersionId")
+    return ObjectInfo(uri, name, head["ContentLength"], _bare(head["ETag"]), head["LastModified"], version)
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole object. Errors: NotFound, AccessDenied, StoreError."""
+    bucket, key = split(uri)
+    with s3_errors(uri):
+        return bytes(obstore.get(_bucket(bucket), key).bytes())
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Put the object, replacing what has its name."""
+    bucket, key = split(uri)
+    with s3_errors(uri):
+        obstore.put(_bucket(bucket), key, data)
+
+
+def create(uri: str, data: bytes) -> None:
+    """Put the object only if nothing has its name. Errors: AlreadyExists."""
+    bucket, key = split(uri)
+    with s3_errors(uri):
+        obstore.put(_bucket(bucket), key, data, mode="create")
+
+
+def upload(path: str | Path, uri: str) -> None:
+    """Copy a local file to a new object, in parts."""
+    bucket, key = split(uri)
+    with s3_errors(uri):
+        obstore.put(_bucket(bucket), key, Path(path))
+
+
+def download(uri: str, path: Path) -> None:
+    """Copy an object to a local file. Errors: NotFound, AccessDenied, StoreError."""
+    bucket, key = split(uri)
+    with s3_errors(uri), path.open("wb") as out:
+        for chunk in obstore.get(_bucket(bucket), key).stream(min_chunk_size=PART_BYTES):
+            out.write(chunk)
+
+
+def delete(uri: str) -> None:
+    """Remove the object; no error if it is gone."""
+    bucket, key = split(uri)
+    with s3_errors(uri):
+        obstore.delete(_bucket(bucket), key)
+
+
+def names(root: str) -> list[str]:
+    """Keys under `root`, relative to it, sorted."""
+    bucket, prefix = split(root)
+    with s3_errors(root):
+        keys = [meta["path"] for batch in obstore.list(_bucket(bucket), prefix) for meta in batch]
+    return sorted(key.removeprefix(prefix + "/") for key in keys)
+
+
+def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int) -> ObjectReader:
+    """A reader of the object with this etag: a whole small object at the first read, a large one with a look ahead.
+
+    Errors on reading: SourceChanged, NotFound, AccessDenied, Archived, Unavailable, StoreError.
+    """
+    bucket, key = split(uri)
+    whole = block_bytes >= BLOCK_BYTES and size_bytes <= WHOLE_BYTES
+    block = max(1, size_bytes) if whole else block_bytes
+
+    def fetch(start: int, end: int) -> bytes:
+        with s3_errors(uri):
+            return _get_range(bucket, key, etag, start, end)
+
+    return ObjectReader(fetch, size_bytes, block, look_ahead=block_bytes >= BLOCK_BYTES and not whole)
+
+
+def split(uri: str) -> tuple[str, str]:
+    """(bucket, key) of an s3:// URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def endpoint() -> str:
+    """The endpoint that the environment names, or ""."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+
+@cache
+def check_credentials() -> None:
+    """botocore's chain (environment, profile, role) finds out in a second; obstore would try for minutes."""
+    import botocore.session
+
+    if not _anonymous() and botocore.session.get_session().get_credentials() is None:
+        raise AccessDenied(
+            "no AWS credentials in the environment, a profile or a role; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket"
+        )
+
+
+@cache
+def _bucket(name: str) -> S3Store:
+    check_credentials()
+    options: dict[str, Any] = {"client_options": {"allow_http": endpoint().startswith("http://"), "timeout": "120s"}}
+    if not _anonymous():
+        options["credential_provider"] = _credentials
+    return S3Store(name, retry_config={"max_retries": 5}, **options)
+
+
+def _credentials() -> Any:
+    """The ambient credentials as obstore asks for them, again whenever they are about to expire."""
+    import botocore.session
+
+    found = botocore.session.get_session().get_credentials()
+    if found is None:
+        raise AccessDenied("the AWS credentials are gone; renew them")
+    frozen = found.get_frozen_credentials()
+    return {
+        "access_key_id": frozen.access_key,
+        "secret_access_key": frozen.secret_key,
+        "token": frozen.token,
+        "expires_at": getattr(found, "_expiry_time", None),
+    }
+
+
+@cache
+def _filesystem() -> Any:
+    import s3fs
+
+    check_credentials()
+    return s3fs.S3FileSystem(anon=_anonymous())
+
+
+def _call_s3(method: str, **arguments: Any) -> Any:
+    from fsspec.asyn import sync
+
+    filesystem = _filesystem()
+    return sync(filesystem.loop, filesystem._call_s3, method, **arguments)
+
+
+def _get_range(bucket: str, key: str, etag: str, start: int, end: int) -> bytes:
+    """Bytes [start, end), in parallel requests of PART_BYTES; s3fs tries transient errors again with backoff."""
+    from fsspec.asyn import sync
+
+    filesystem = _filesystem()
+    match = {"IfMatch": f'"{etag}"'} if etag else {}
+
+    async def fetch(first: int) -> bytes:
+        span = f"bytes={first}-{min(first + PART_BYTES, end) - 1}"
+        answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=span, **match)
+        async with answer["Body"] as body:
+            return bytes(await body.read())
+
+    async def fetch_all() -> bytes:
+        return b"".join(await asyncio.gather(*(fetch(first) for first in range(start, end, PART_BYTES))))
+
+    return bytes(sync(filesystem.loop, fetch_all))
+
+
+def _list_obstore(bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+    for batch in obstore.list(_bucket(bucket), prefix or None, chunk_size=1000):
+        for meta in batch:
+            path = str(meta["path"])
+            # obstore drops the slash of a folder marker, which is an empty object
+            marker = meta["size"] == 0 and _exists(f"s3://{bucket}/{path}/")
+            key = _relative(path, prefix) + ("/" if marker else "")
+            yield ObjectInfo(
+                f"s3://{bucket}/{path}", key, meta["size"], _bare(meta["e_tag"]), meta["last_modified"], meta["version"]
+            )
+
+
+def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
+    token: dict[str, str] = {"StartAfter": after} if after else {}
+    while True:
+        with s3_errors(f"s3://{bucket}/{prefix}"):
+            page = _call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **token)
+        for item in page.get("Contents", []):
+            key = item["Key"]
+            uri = f"s3://{bucket}/{key}"
+            yield ObjectInfo(uri, _relative(key, prefix), item["Size"], _bare(item["ETag"]), item["LastModified"])
+        if not page.get("IsTruncated"):
+            return
+        token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _join_key(prefix: str, key: str) -> str:
+    return f"{prefix}/{key}" if prefix else key
+
+
+def _relative(key: str, prefix: str) -> str:
+    return key.removeprefix(prefix + "/") if prefix else key
+
+
+def _exists(uri: str) -> bool:
+    try:
+        stat(uri)
+    except NotFound:
+        return False
+    return True
+
+
+def _bare(etag: str | None) -> str:
+    return (etag or "").strip('"')
+
+
+def _anonymous() -> bool:
+    return os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
+
+
+@contextmanager
+def s3_errors(uri: str) -> Iterator[None]:
+    """Wrap what obstore, botocore and s3fs raise, once, at this border."""
+    try:
+        yield
+    except (ShotlakeError, InvalidPathError):
+        raise
+    except AlreadyExistsError:
+        raise AlreadyExists(f"{uri} exists") from None
+    except (NotFoundError, FileNotFoundError):
+        raise NotFound(f"{uri!r} is not there") from None
+    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
+        if _answer(error).get("Error", {}).get("Code") == "InvalidObjectState":
+            raise Archived(
+                f"{uri!r} lies in an archive class; restore it, or leave it out by catalog.exclude"
+            ) from None
+        raise AccessDenied(f"the store refused {uri!r}; check the credentials and the bucket policy") from None
+    except Exception as error:
+        raise store_error(uri, error) from error
+
+
+def _answer(error: Exception) -> dict[str, Any]:
+    """What the store answered, where botocore raised the error or s3fs made another of it."""
+    return getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+
+
+def store_error(uri: str, error: Exception) -> ShotlakeError:
+    """What botocore, obstore or delta-rs said of an object or a table, as an error of ours."""
+    text = " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split()) or type(error).__name__
+    said = re.search(r"non-2xx status code\W+(\d{3})", text)
+    status = int(said[1]) if said else _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == 412:
+        return SourceChanged(f"{uri!r} was replaced after it was listed; run again")
+    if status in (401, 403):
+        return AccessDenied(f"the store refused {uri!r}; check the credentials and the bucket policy")
+    if status == 404:
+        return NotFound(f"{uri!r} is not there")
+    if status in (429, 500, 502, 503, 504):
+        return Unavailable(f"{uri!r}: the store answered {status} ({text[:200]}); try again later")
+    return StoreError(f"{uri!r}: {text[:200]}")
