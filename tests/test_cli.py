@@ -126,3 +126,33 @@ def test_every_command_explains_itself_with_an_example(path: tuple[str, ...]) ->
 def test_help_is_the_answer_to_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) in (0, 2)
     assert "backfill" in capsys.readouterr().out
+
+
+def test_no_credentials_are_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from shotlake.storage import s3
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    s3.check_credentials.cache_clear()
+    s3._filesystem.cache_clear()
+    assert main(["backfill", "s3://somebodys-archive/masters", "--lake", str(tmp_path / "lake")]) == 4
+    assert "no AWS credentials" in capsys.readouterr().err
+    assert not (tmp_path / "lake").exists()
+    s3._filesystem.cache_clear()
+
+
+@pytest.mark.s3
+def test_an_empty_prefix_is_a_warning(s3_root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["backfill", s3_root, "--lake", str(tmp_path / "lake"), "--set", "flow.engine=local"]
+    assert main(arguments) == 0
+    assert "warning: no object" in capsys.readouterr().err
+
+
+def test_a_missing_bucket_is_said(s3_environ, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backfill", "s3://there-is-no-such-bucket", "--lake", str(tmp_path / "lake")]) == 4
+    assert "there is no bucket" in capsys.readouterr().err

@@ -132,6 +132,8 @@ def backfill(
     if as_json:
         print_json(report.to_json())
         return status
+    if not report.ledger.videos["listed"]:
+        print(f"shotlake: warning: no object under {', '.join(sources)}; nothing to do", file=sys.stderr)
     for line in conservation_lines(report.to_json()):
         say(line)
     if report.message:
@@ -231,6 +233,47 @@ def verify(
         for name, value in tree.items():
             say(f"{name:<16}{value}")
     return 0 if tree["balanced"] else 1
+
+
+@app.command(epilog="Example: shotlake maintain --lake ./lake")
+def maintain(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Delete retired rows, join small files, checkpoint, remove what no version refers to."""
+    from shotlake.flow.upkeep import maintain_lake
+
+    return _print_counts(maintain_lake(_load(config, sets, lake)), as_json)
+
+
+@app.command(epilog="Example: shotlake relocate s3://old/masters s3://new/masters --lake s3://my-lake/shotlake")
+def relocate(
+    old_root: Annotated[str, typer.Argument(help="The root as it was backfilled.")],
+    new_root: Annotated[str, typer.Argument(help="Where its objects lie now.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Keep the vectors of an archive that was moved: match by etag and size, embed nothing again."""
+    from shotlake.flow.upkeep import relocate_archive
+
+    return _print_counts(relocate_archive(old_root, new_root, _load(config, sets, lake)), as_json)
+
+
+@app.command(epilog="Example: shotlake erase --uri s3://archive/a.mp4 --reason 'request 17' --lake ./lake")
+def erase(
+    reason: Annotated[str, typer.Option(help="Kept with who and when; no content is.")],
+    uri: Annotated[str | None, typer.Option(help="One object.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Every object below it.")] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Remove every trace of videos from the tables and prove it by reading the lake; exit 1 if a trace is left."""
+    from shotlake.flow.upkeep import erase_videos
+
+    done = erase_videos(uri, prefix, reason, _load(config, sets, lake))
+    _print_counts(done, as_json)
+    return 1 if done["traces"] else 0
 
 
 @index_app.command("build", epilog="Example: shotlake index build --lake ./lake")
@@ -334,6 +377,15 @@ def config_schema(as_json: AsJson = False) -> int:
         return 0
     for path, meaning in field_paths().items():
         say(f"{path:<36}{meaning}")
+    return 0
+
+
+def _print_counts(counts: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        print_json(counts)
+    else:
+        for name, value in counts.items():
+            say(f"{name:<20}{value}")
     return 0
 
 

@@ -16,6 +16,8 @@ from shotlake.errors import BadModel
 def load_encoder(config: EmbedConfig, device: str = "cpu") -> Encoder:
     """The encoder of `config.model` on `device` (cpu, cuda, or auto). Errors: BadModel, ConfigError."""
     on = resolve_device(device)
+    if on == "cpu":
+        torch.set_num_threads(1)  # one a core: two beside other work take several times the CPU seconds of one
     match config.model:
         case "mini":
             return MiniEncoder(MINI_FOLDER, config, on)

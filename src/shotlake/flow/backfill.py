@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from shotlake.catalog.sources import span
 from shotlake.config import Config
 from shotlake.flow.build_index import build_index, is_behind
 from shotlake.flow.interrupt import Interruptible
@@ -31,7 +32,7 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
     run = Run(lake, space, config, roots, prices)
     with run, Interruptible() as stop:
         for root in roots:
-            with Lease.acquire(lake.root, space.key, root, run.run_id, config.table.lease_s) as lease:
+            with Lease.acquire(lake.root, space.key, span(root), run.run_id, config.table.lease_s) as lease:
                 with run.committing(lease):
                     found = survey(root, run)  # every object of the root: skipped, unchanged, known to fail, or to do
                     if found.todo:

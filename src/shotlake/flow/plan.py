@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from shotlake import storage
 from shotlake.catalog.changes import VideoUnits, compare, earlier_units, listed_table, progress, videos_of
 from shotlake.catalog.listing import Skipped, default_collection, list_videos
+from shotlake.catalog.sources import list_source
 from shotlake.catalog.units import pack_blocks, plan_units, unit_cost_us
 from shotlake.errors import RETRYABLE_CODES, ModelNotNamed
 from shotlake.flow.ledger import add_usage
@@ -60,7 +61,7 @@ class Plan:
 def check_source(source: str) -> str:
     """The normalised root. Errors: SourceMissing, AccessDenied, ConfigError for a scheme that is not known."""
     root = storage.normalise(source)
-    next(storage.list_objects(root), None)
+    next(list_source(root), None)
     return root
 
 

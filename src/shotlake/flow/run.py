@@ -45,7 +45,7 @@ class Run:
     def __init__(self, lake: Lake, space: VectorSpace, config: Config, roots: Sequence[str], prices: PriceBook) -> None:
         self.lake, self.space, self.config, self.roots = lake, space, config, list(roots)
         self.started_at = datetime.now(UTC)
-        self.run_id = f"{self.started_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+        self.run_id = new_run_id()
         self.ledger = Ledger()
         self.stages: dict[str, Usage] = {}
         self.generation = ""
@@ -252,6 +252,11 @@ class Run:
         overheads = {"startup": self._startup_s, "head": head_s, "idle": self._idle_s}
         rows: pa.Table = table_of(COSTS, cost_rows(report.cost, charged, overheads))
         self.lake.append("costs", rows, (f"{self.run_id}/costs", 1))
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and is never given twice."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
 
 
 def check_prices(config: Config, roots: Sequence[str]) -> PriceBook:

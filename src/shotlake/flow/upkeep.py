@@ -1,0 +1,67 @@
+"""What a lake needs beside runs: maintenance, a moved archive, the erasure of videos. Each under its lease."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow.compute as pc
+
+from shotlake import storage
+from shotlake.catalog.changes import listed_table, match_moved
+from shotlake.catalog.listing import default_collection, list_videos
+from shotlake.config import Config
+from shotlake.errors import SourceMissing, UsageError
+from shotlake.flow.run import new_run_id
+from shotlake.flow.space import open_space
+from shotlake.records import Video
+from shotlake.table.committer import Committer, recover
+from shotlake.table.erase import erase, find_videos
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Lease
+from shotlake.table.maintenance import maintain
+from shotlake.table.readers import latest_videos
+from shotlake.table.relocate import Move, relocate
+
+
+def maintain_lake(config: Config) -> dict[str, Any]:
+    """Delete retired rows, join small files, checkpoint, remove what no version refers to. Errors: LeaseHeld."""
+    return asdict(maintain(Lake.open(config.lake), new_run_id(), config.table))
+
+
+def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, Any]:
+    """Give the rows of videos that lie under another root now their new names; nothing is embedded again.
+
+    Videos are matched by etag and size. Errors: SourceMissing (no lake, no new root, nothing known of the old one).
+    """
+    old, new = storage.normalise(old_root), storage.normalise(new_root)
+    lake, space, run_id = Lake.open(config.lake), open_space(config), new_run_id()
+    known = latest_videos(lake, old)
+    if not len(known):
+        raise SourceMissing(f"the lake knows nothing of {old!r}; give the root as it was backfilled")
+    found = list_videos(new, default_collection(new), config.catalog, lake.root)
+    listed = listed_table(item for item in found if isinstance(item, Video))
+    moves = [Move(old_id, video) for old_id, video in match_moved(listed, known, new, old)]
+    with Lease.acquire(lake.root, space.key, new, run_id, config.table.lease_s) as lease:
+        recover(lake, lease)
+        totals = relocate(lake, Committer(lake, lease, run_id, config.table), moves, space.key, new)
+    return {"listed": len(listed), "moved": len(moves), "units": totals.units, "rows": totals.rows}
+
+
+def erase_videos(uri: str | None, prefix: str | None, reason: str, config: Config) -> dict[str, Any]:
+    """Remove every trace of an object, or of all objects under a prefix, and search the lake for what is left.
+
+    Errors: UsageError (neither or both given), SourceMissing (nothing of it in the lake).
+    """
+    if (uri is None) == (prefix is None):
+        raise UsageError("give --uri or --prefix: which video, or below which prefix")
+    lake = Lake.open(config.lake)
+    start = storage.normalise(uri or prefix or "")
+    below = pc.starts_with(pc.field("uri"), start.rstrip("/") + "/")
+    videos = find_videos(lake, pc.field("uri") == start if uri else below)
+    if not videos:
+        raise SourceMissing(
+            f"the lake knows no video {'named' if uri else 'below'} {start!r}; `shotlake status` counts"
+        )
+    return asdict(erase(lake, videos, new_run_id(), getpass.getuser(), reason, config.table))
