@@ -52,6 +52,9 @@ class Lake:
             if name not in present:
                 lake._create(name, schema)
         lake._check_format()
+        lacking = [f"{name}.{column}" for name in present for column in lake.missing_columns(name)]
+        if lacking:
+            raise LakeFormat(f"the lake at {lake.root!r} lacks {', '.join(lacking)}; run `shotlake migrate`")
         return lake
 
     @classmethod
@@ -70,6 +73,11 @@ class Lake:
     def version(self, table: str) -> int:
         """The newest version of a table."""
         return int(self.table(table).version())
+
+    def missing_columns(self, table: str) -> list[str]:
+        """Columns that this version writes and the table does not have yet."""
+        known = {field.name for field in self.table(table).schema().fields}
+        return [name for name in TABLES[table].names if name not in known]
 
     def dataset(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
         """A table as a pyarrow dataset: what DuckDB and others scan with column and file pruning."""
