@@ -104,11 +104,14 @@ def test_advice(updated):
     grown = advise(child, 50_000, 3, IVF)
     assert grown.action == "build" and "50000 rows want" in grown.reasons[0]
     assert "as exact" in advise(child, 2900, 3, IndexConfig(exact_below=3000)).reasons[0]
+    more = IVF.model_copy(update={"spaces": ("fused", "visual", "audio")})
+    assert "was built with ['fused', 'visual']" in advise(child, 2480, 2, more).reasons[0]
     entry = child.spaces["fused"]
     worse = entry.shards[-1].model_copy(update={"quantisation_error": 2 * entry.shards[0].quantisation_error})
     spaces = {"fused": entry.model_copy(update={"shards": (*entry.shards[:-1], worse)})}
     plan = replace(child.plan, train_rows=10_000)
     drifted = child.model_copy(update={"spaces": spaces, "plan": plan})
     assert any("times the quantisation error" in reason for reason in advise(drifted, 2480, 2, IVF).reasons)
-    few = child.model_copy(update={"retired_rows": 600})
-    assert "600 of 2500 rows are retired" in advise(few, 2480, 2, IVF).reasons
+    assert advise(child, 2100, 2, IVF).action == "keep", "retired rows are hidden by every reader"
+    assert "600 of 2500 rows are retired" in advise(child, 1900, 2, IVF).reasons
+    assert advise(child, 2480, 3, IVF).action == "update", "as many rows, but others"

@@ -32,16 +32,21 @@ class Advice:
 
 
 def advise(manifest: Manifest, table_rows: int, table_version: int, config: IndexConfig) -> Advice:
-    """Compare a generation with the table as it is now: `table_rows` live rows of this space at `table_version`."""
+    """Compare a generation with the table as it is now: `table_rows` live rows of this space at `table_version`.
+
+    Rows that were only retired are hidden by every reader, so that they ask for nothing until they are many.
+    """
     reasons = [
         *_outgrown(manifest, table_rows, config),
+        *_retired(manifest, table_rows if table_version == manifest.table_version else manifest.table_rows),
         *(reason for space, entry in manifest.spaces.items() for reason in _missed_recall(space, entry)),
         *(reason for space, entry in manifest.spaces.items() for reason in _drifted(space, entry, manifest.plan)),
     ]
     if reasons:
         return Advice("build", tuple(reasons))
-    if table_version > manifest.table_version and table_rows != manifest.table_rows:
-        return Advice("update", (f"the table has {table_rows} live rows, the generation {manifest.table_rows}",))
+    if table_version > manifest.table_version:
+        newer = f"the table is at version {table_version} with {table_rows} live rows"
+        return Advice("update", (f"{newer}, the generation at {manifest.table_version} with {manifest.table_rows}",))
     return Advice("keep")
 
 
@@ -52,13 +57,18 @@ def _outgrown(manifest: Manifest, table_rows: int, config: IndexConfig) -> list[
         reasons.append(f"{table_rows} rows are indexed as {plan.codec}, the generation is {manifest.codec}")
     if plan.nlist >= 4 * manifest.plan.nlist:
         reasons.append(f"{table_rows} rows want {plan.nlist} lists, the epoch has {manifest.plan.nlist}")
-    if not set(manifest.spaces) <= set(config.spaces):
-        reasons.append(f"index.spaces is {list(config.spaces)}, the generation has {list(manifest.spaces)}")
+    if set(manifest.spaces_asked) != set(config.spaces):
+        reasons.append(
+            f"index.spaces is {list(config.spaces)}, the generation was built with {list(manifest.spaces_asked)}"
+        )
     if len(manifest.shards) - plan.n_shards >= MAX_EXTRA_SHARDS:
         reasons.append(f"{len(manifest.shards)} shards hold what {plan.n_shards} could")
-    if manifest.retired_rows > MAX_RETIRED * manifest.n_rows:
-        reasons.append(f"{manifest.retired_rows} of {manifest.n_rows} rows are retired")
     return reasons
+
+
+def _retired(manifest: Manifest, live: int) -> list[str]:
+    retired = manifest.n_rows - live
+    return [f"{retired} of {manifest.n_rows} rows are retired"] if retired > MAX_RETIRED * manifest.n_rows else []
 
 
 def _missed_recall(space: Space, entry: SpaceEntry) -> list[str]:

@@ -85,6 +85,7 @@ class Draft:
             built_at=self.built_at,
             plan=plan,
             min_queries=config.min_queries,
+            spaces_asked=config.spaces,
             retired_rows=earlier.retired_rows if earlier else 0,
             shards=shards,
             spaces=spaces,

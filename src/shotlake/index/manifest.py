@@ -114,6 +114,7 @@ class Manifest(Part):
     built_at: datetime
     plan: IndexPlan
     min_queries: int
+    spaces_asked: tuple[Space, ...] = ()  # a space without a single vector is not among `spaces`
     retired_rows: int = 0
     shards: tuple[Shard, ...]
     spaces: dict[Space, SpaceEntry]

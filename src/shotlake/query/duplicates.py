@@ -1,4 +1,4 @@
-"""Segments that show the same in several videos, by exact cosine: of each the nearest are asked, pairs become groups."""
+"""Segments that show the same in several videos, by exact cosine: pairs of near neighbours become groups."""
 
 from __future__ import annotations
 
