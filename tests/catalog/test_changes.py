@@ -165,5 +165,6 @@ def test_moved_objects_are_found_by_content_and_then_by_key() -> None:
 
     old = [at("/a", "x", "1"), at("/a", "y", "1"), at("/a", "z", "2"), at("/a", "empty", "3", 0), at("/a", "gone", "4")]
     new = [at("/b", "y", "1"), at("/b", "renamed", "2"), at("/b", "empty", "3", 0), at("/b", "z", "5")]
-    moves = match_moved(listed_table(new), known(*old), "/b", "/a")
+    before = pa.concat_tables([known(*old[:2]), known(*old[2:], status="vanished"), known(new[3], status="skipped")])
+    moves = match_moved(listed_table(new), before, "/b", "/a")
     assert moves == [(old[1].video_id, new[0]), (old[2].video_id, new[1])]

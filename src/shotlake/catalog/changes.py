@@ -207,9 +207,10 @@ def _cell_counts(duration_us: pa.ChunkedArray, spec: ClipSpec) -> NDArray[np.int
 def match_moved(listed: pa.Table, known: pa.Table, new_root: str, old_root: str) -> list[tuple[str, Video]]:
     """Pairs of a known video_id and the listed object under another root with the same etag and size.
 
-    Of several with the same content the one with the same key below its root is taken. An empty object matches nothing.
+    What has vanished counts as well: a run may have seen the old root empty before it was told of the move. Of several
+    with the same content the one with the same key below its root is taken. An empty object matches nothing.
     """
-    live = known.filter(pc.equal(known["status"], "listed"))
+    live = known.filter(pc.not_equal(known["status"], "skipped"))
     same_content: dict[tuple[str, int], dict[str, str]] = {}
     names = ("etag", "size_bytes", "uri", "video_id")
     for etag, size_bytes, uri, video_id in zip(*(live[name].to_pylist() for name in names)):
