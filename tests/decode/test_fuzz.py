@@ -106,6 +106,7 @@ def test_three_hundred_damaged_files(tmp_path, originals):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_thousands_of_damaged_files(tmp_path, originals, seed):
     fuzz(tmp_path, originals, 500, seed)
@@ -119,6 +120,18 @@ def test_a_damaged_file_in_the_child_leaves_the_next_one_whole(tmp_path, origina
         units.append(WorkUnit(video_of(path), "key", 0, 2))
     _, outcomes = decode(units, config=CONFIG.model_copy(update={"isolate": True}))
     assert [outcome.status for outcome in outcomes[::2]] == ["ok"] * 3
+
+
+@pytest.mark.parametrize("rate_hz", [0, 1_500_000_000])
+def test_an_absurd_sample_rate_is_damage(tmp_path, rate_hz):
+    path = paint(tmp_path / "a.wav", None, Sound(4.0, codec="pcm_s16le", layout="mono"))
+    header = bytearray(path.read_bytes())
+    at = header.index(b"fmt ") + 12
+    header[at : at + 4] = rate_hz.to_bytes(4, "little")
+    path.write_bytes(header)
+    _, (outcome,) = decode([WorkUnit(video_of(path), "key", 0, 2)])
+    assert outcome.status == "failed"
+    assert outcome.code in KNOWN["failed"]
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ class ClipDecoder:
             else:
                 yield from decode_run(run, self._spec, self._config, open_video)
 
+    @property
+    def child_pid(self) -> int | None:
+        """The process that decodes, None before the first block or where libav runs in this process."""
+        return self._isolated.child_pid if self._isolated is not None else None
+
     def close(self) -> None:
         """End the child process; it also ends with the object."""
         if self._isolated is not None:

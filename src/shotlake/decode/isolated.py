@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -92,6 +92,11 @@ class IsolatedRuns:
         self._spec, self._config, self._open_reader = spec, config, open_reader
         self._child: Child | None = None
 
+    @property
+    def child_pid(self) -> int | None:
+        """The child's process id, None while there is none."""
+        return self._child.pid if self._child is not None else None
+
     def close(self) -> None:
         """End the child."""
         if self._child is not None:
@@ -139,7 +144,7 @@ class IsolatedRuns:
                         child.line.send_bytes(OK)
                         yield batch
                     elif "outcome" in message:
-                        yield UnitOutcome.from_json(message["outcome"])
+                        yield _with_reading(UnitOutcome.from_json(message["outcome"]), reader)
                     elif "abort" in message:
                         raise refused[-1] if refused else AccessDenied(message["abort"])
                     elif "done" in message:
@@ -173,6 +178,13 @@ class _Budget:
             raise TimedOut(f"the decoder took more than {self._limit_s:g} s (decode.slowest)")
         message: dict[str, Any] = json.loads(line.recv_bytes())
         return message
+
+
+def _with_reading(outcome: UnitOutcome, reader: ObjectReader) -> UnitOutcome:
+    """The outcome with what was really read for it since the last one; the child only knows what it asked for."""
+    usage = replace(outcome.usage, bytes_read=reader.bytes_read, requests=reader.requests)
+    reader.bytes_read = reader.requests = 0
+    return replace(outcome, usage=usage)
 
 
 def _answer(reader: ObjectReader, wanted: list[int], refused: list[ShotlakeError]) -> bytes:

@@ -18,21 +18,25 @@ Samples = NDArray[np.float32]
 
 MARGIN_US = 20_000  # sound needed on both sides of a range, for the filter and for time stamps that jitter
 _JITTER_S = 0.010  # time stamps of some containers are rounded to milliseconds; less than this is no gap
+_RATES_HZ = range(1_000, 768_001)
 _ZERO_CROSSINGS = 16  # half length of the low-pass filter, in periods of the lower of the two rates
 _ROLLOFF = 0.95  # cutoff as a share of the lower Nyquist frequency
 _MAX_BLOCK = 1024  # outputs a filter matrix at the most; odd ratios are rounded to a fraction that small
 
 
 class SoundTrack:
-    """The native samples of a sliding piece of one stream."""
+    """The native samples of a sliding piece of one stream, at the rate of its first frame."""
 
-    def __init__(self, sample_rate_hz: int) -> None:
-        self._rate_hz = sample_rate_hz
+    def __init__(self) -> None:
+        self._rate_hz = 0
         self._mixer: AudioResampler | None = None
         self._pieces: deque[tuple[int, int, Samples]] = deque()  # (start_us, end_us, mono)
 
     def add(self, frame: Any, at_us: int) -> None:
-        """The next decoded frame, whose first sample sounds at `at_us`."""
+        """The next decoded frame, whose first sample sounds at `at_us`. Errors: ValueError for an absurd rate."""
+        if frame.sample_rate not in _RATES_HZ:
+            raise ValueError(f"a sample rate of {frame.sample_rate} Hz is damage")
+        self._rate_hz = self._rate_hz or frame.sample_rate
         mono = self._mix(frame)
         end_us = at_us + len(mono) * 1_000_000 // self._rate_hz
         self._pieces.append((at_us, end_us, mono))
@@ -44,6 +48,8 @@ class SoundTrack:
 
     def waveform(self, start_us: int, end_us: int, n_samples: int, rate_hz: int) -> tuple[Samples, NDArray[np.bool_]]:
         """[n_samples] in [-1, 1] at `rate_hz` from `start_us` on; which of them are sound within [start_us, end_us)."""
+        if not self._pieces:
+            return np.zeros(n_samples, np.float32), np.zeros(n_samples, np.bool_)
         half = _half_taps(self._rate_hz, rate_hz)
         first = round(start_us * self._rate_hz / 1e6) - half
         native = np.zeros(-(-n_samples * self._rate_hz // rate_hz) + 2 * half + 1, np.float32)
@@ -82,7 +88,8 @@ class SoundTrack:
         except ValueError:  # rate, layout or format changed within the stream
             self._mixer = AudioResampler("fltp", "mono", self._rate_hz)
             mixed = self._mixer.resample(frame)
-        return np.concatenate([part.to_ndarray()[0] for part in mixed]) if mixed else np.zeros(0, np.float32)
+        parts = [np.frombuffer(part.planes[0], np.float32, part.samples) for part in mixed]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.float32), *parts])
 
 
 def resample(native: Samples, from_hz: int, to_hz: int, n_samples: int) -> Samples:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from typing import Any
 
@@ -25,6 +26,7 @@ class Track:
     """What has been seen of one stream: progress, damage, and the offset that keeps its clock going on."""
 
     stream: Any
+    time_base: Fraction  # PyAV makes a new one at every look
     offset_us: int = 0
     started: bool = False
     until_us: int = 0
@@ -54,7 +56,7 @@ class FrameStream:
 
     def __init__(self, source: Source, config: DecodeConfig, sieve: Sieve | None, from_us: int) -> None:
         self._source, self._config, self._sieve, self._from_us = source, config, sieve, from_us
-        self._tracks = {stream.index: Track(stream) for stream in source.streams}
+        self._tracks = {stream.index: Track(stream, stream.time_base) for stream in source.streams}
         self.picture = self._tracks[source.video.index] if source.video is not None else None
         self.sound = self._tracks[source.audio.index] if source.audio is not None else None
         self._only_keys = config.policy == "keyframes"
@@ -121,7 +123,7 @@ class FrameStream:
         """A packet was there and whole, though nothing was decoded of it."""
         shown_us = self._clock_us(packet.pts, track)
         if shown_us is not None and packet.size and not packet.is_corrupt:
-            track.until_us = max(track.until_us, shown_us + to_us(packet.duration or 0, track.stream.time_base))
+            track.until_us = max(track.until_us, shown_us + to_us(packet.duration or 0, track.time_base))
 
     def _decoded(self, packet: Any, track: Track) -> Iterator[Decoded]:
         if track.given_up:
@@ -173,11 +175,11 @@ class FrameStream:
     def _clock_us(self, stamp: int | None, track: Track) -> int | None:
         if stamp is None:
             return None
-        return to_us(stamp, track.stream.time_base) - self._source.origin_us + track.offset_us
+        return to_us(stamp, track.time_base) - self._source.origin_us + track.offset_us
 
     def _length_us(self, frame: Any, track: Track) -> int:
         if track is self.sound:
-            return int(frame.samples * 1_000_000 // frame.sample_rate)
+            return int(frame.samples * 1_000_000 // max(1, frame.sample_rate))
         if frame.duration:
-            return to_us(frame.duration, track.stream.time_base)
+            return to_us(frame.duration, track.time_base)
         return round(1_000_000 / self._source.info.fps) if self._source.info.fps else 0

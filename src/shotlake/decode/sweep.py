@@ -66,7 +66,7 @@ class Sweep:
         if source.video is not None:
             self._picker = FramePicker(PictureFitter(spec, float(source.video.sample_aspect_ratio or 1)), spec.n_frames)
         if source.audio is not None:
-            self._sound = SoundTrack(source.info.sample_rate_hz)
+            self._sound = SoundTrack()
         self.info = source.info
         self.at_end = False
 
