@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -241,3 +242,15 @@ def test_a_whole_object_comes_in_parallel_parts(s3_root: str, monkeypatch: pytes
     reader.seek(1_000_000)
     assert reader.read() == data[1_000_000:]
     assert reader.bytes_read == len(data)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for put in (storage.create, storage.write_bytes):
+        with pytest.raises(StoreError, match="No space left"):
+            put(str(tmp_path / "x"), b"data")
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from shotlake.errors import AccessDenied, AlreadyExists, ConfigError, NotFound, SourceMissing, UnsafeStore
+from shotlake.errors import AlreadyExists, ConfigError, NotFound, SourceMissing, UnsafeStore
 from shotlake.storage import local, s3
 from shotlake.storage.objects import BLOCK_BYTES, PROBE_BLOCK_BYTES, ObjectInfo, ObjectReader
 from shotlake.storage.s3 import store_error
@@ -139,8 +139,6 @@ def check_create_only(root: str) -> None:
     probe = join(root, f"_probe-{uuid.uuid4().hex}")
     try:
         create(probe, b"1")
-    except OSError as error:
-        raise AccessDenied(f"cannot write to {root!r} ({error.strerror}); check its permissions") from None
     except NotFound:
         raise SourceMissing(f"cannot write to {root!r}: there is no such bucket; make it first") from None
     try:

@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,14 +41,14 @@ def read_bytes(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Put the file, replacing what has its name."""
+    """Put the file, replacing what has its name. Errors: AccessDenied, StoreError (no space)."""
     with _part(Path(uri)) as part:
         part.write_bytes(data)
         os.replace(part, uri)
 
 
 def create(uri: str, data: bytes) -> None:
-    """Put the file only if nothing has its name. Errors: AlreadyExists."""
+    """Put the file only if nothing has its name. Errors: AlreadyExists, AccessDenied, StoreError (no space)."""
     with _part(Path(uri)) as part:
         part.write_bytes(data)
         try:
@@ -103,13 +103,20 @@ def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int) -> Objec
 
 @contextmanager
 def _part(target: Path) -> Iterator[Path]:
-    """A name beside the target that is gone at the end, whatever happened."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """A name beside the target that is gone at the end, whatever happened. Errors: AccessDenied, StoreError."""
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield part
+    except (PermissionError, NotADirectoryError) as error:
+        raise AccessDenied(f"cannot write {str(target)!r} ({error.strerror}); check the path and its rights") from None
+    except OSError as error:  # no space left, an input or output error
+        raise StoreError(
+            f"cannot write {str(target)!r} ({error.strerror}); make room or mend the disk, and run again"
+        ) from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _list(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
@@ -122,7 +129,11 @@ def _list(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         if entry.is_dir(follow_symlinks=False):
             yield from _list(Path(entry.path), f"{prefix}{entry.name}/")
         elif entry.is_file():
-            yield _info(Path(entry.path), prefix + entry.name)
+            try:
+                found_file = _info(Path(entry.path), prefix + entry.name)
+            except FileNotFoundError:  # deleted while we list
+                continue
+            yield found_file
 
 
 def _etag(status: os.stat_result) -> str:
