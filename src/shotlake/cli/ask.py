@@ -1,0 +1,88 @@
+"""Questions: to the index, to the encoder, to the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, log_to_stderr
+from shotlake.config import Config, field_paths
+from shotlake.terminal import hit_lines, print_json, say
+
+app = typer.Typer()
+config_app = typer.Typer(help="Show the configuration and its keys.", no_args_is_help=True)
+models_app = typer.Typer(help="The encoders.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(config_app, name="config")
+
+
+@app.command(epilog="Example: shotlake search 'a red circle moving up' --lake ./lake --limit 5")
+def search(
+    text: Annotated[str, typer.Argument(help="What to look and listen for.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    limit: Annotated[int | None, typer.Option(help="Short for --set query.limit=...")] = None,
+    space: Annotated[str | None, typer.Option(help="Short for --set query.space=...: fused, visual or audio.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Answer a question from the current index generation."""
+    from shotlake.embed.load import load_encoder
+    from shotlake.query.search import LakeSearch
+
+    short = [f"query.limit={limit}"] if limit is not None else []
+    tree = load(config, sets, lake, short + ([f"query.space={space}"] if space else []))
+    result = LakeSearch.open(tree.lake, load_encoder(tree.embed), tree).search(text)
+    if as_json:
+        print_json(result.to_json())
+        return 0
+    for line in hit_lines(result.hits):
+        say(line)
+    if not result.hits:
+        say("no hit: the lake has no segments")
+    return 0
+
+
+@app.command(epilog="Example: shotlake serve --lake ./lake --set serve.port=8080")
+def serve(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None) -> int:
+    """Answer POST /v1/search on loopback until SIGINT or SIGTERM."""
+    from shotlake.serve.deployment import run_service
+
+    tree = load(config, sets, lake)
+    log_to_stderr(False)
+    return run_service(tree)
+
+
+@models_app.command("info", epilog="Example: shotlake models info --set embed.model=mini")
+def models_info(config: ConfigFile = None, sets: Sets = None, as_json: AsJson = False) -> int:
+    """What the configured encoder is: its clip specification, spaces and fingerprint."""
+    from shotlake.flow.space import describe
+
+    tree = describe(load(config, sets, None))
+    if as_json:
+        print_json(tree)
+    else:
+        for key, value in tree.items():
+            say(f"{key:<18}{value}")
+    return 0
+
+
+@config_app.command("show", epilog="Example: shotlake config show --config configs/demo.yaml")
+def config_show(config: ConfigFile = None, sets: Sets = None) -> int:
+    """The whole tree as it is in force, as YAML."""
+    import yaml
+
+    say(yaml.safe_dump(load(config, sets, None).model_dump(mode="json"), sort_keys=False).rstrip())
+    return 0
+
+
+@config_app.command("schema", epilog="Example: shotlake config schema")
+def config_schema(as_json: AsJson = False) -> int:
+    """Every key with its meaning, or the JSON schema."""
+    if as_json:
+        print_json(Config.model_json_schema())
+        return 0
+    for path, meaning in field_paths().items():
+        say(f"{path:<36}{meaning}")
+    return 0

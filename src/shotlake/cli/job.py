@@ -1,0 +1,152 @@
+"""The job: run it on the demo or on an archive, and see how it went."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Quiet, Sets, Verbose, load, log_to_stderr
+from shotlake.terminal import ProgressView, conservation_lines, hit_lines, print_json, say, table_lines
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: shotlake demo --seed 7")
+def demo(
+    seed: Annotated[int, typer.Option(help="Archive and queries are drawn by it.")] = 7,
+    queries: Annotated[int, typer.Option(help="How many queries.")] = 8,
+    sets: Sets = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> int:
+    """Paint a small archive, run the whole job on it, and answer queries; leaves ./demo-lake."""
+    from shotlake.demo import ARCHIVE, LAKE, demo_config, run_demo
+    from shotlake.report.render import cost_line
+
+    config = demo_config(LAKE, tuple(sets or ()))
+    if not (as_json or quiet):
+        say(
+            f"Painting about 60 short videos of a toy world into ./{ARCHIVE} (seed {seed}), then the whole job on them."
+        )
+    with ProgressView(quiet) as progress:
+        result = run_demo(seed, config, progress, queries)
+    status = result.report.exit_status(config.limits)
+    if as_json:
+        print_json(result.to_json())
+        return status
+    _print_answers(result)
+    for line in conservation_lines(result.report.to_json()):
+        say(line)
+    say(f"cost    {cost_line(result.report.cost)}")
+    say()
+    say("Next:  .venv/bin/shotlake search --config configs/demo.yaml 'a red circle'       ask the same lake")
+    say("       .venv/bin/shotlake failures --config configs/demo.yaml                    what was lost, and why")
+    say("       .venv/bin/shotlake serve --config configs/demo.yaml                       the same over HTTP")
+    say("       .venv/bin/shotlake backfill YOUR_FOLDER --lake ./lake                     your own video")
+    return status
+
+
+def _print_answers(result: Any) -> None:
+    say()
+    for number, answer in enumerate(result.answers, 1):
+        verdict = "the truth agrees" if answer.agree else "THE TRUTH DISAGREES"
+        say(f"{number}. {answer.query.text!r}  (decided by {answer.query.kind}; {verdict})")
+        marks = ["+" if agreed else "-" for agreed in answer.agreed]
+        for line in hit_lines(answer.result.hits, str(result.archive.absolute()), marks):
+            say(line)
+    right = sum(answer.agree for answer in result.answers)
+    say(f"\n{right} of {len(result.answers)} queries answered right at rank 1 (+ the truth agrees, - it does not)\n")
+
+
+@app.command(epilog="Example: shotlake backfill ./videos s3://bucket/prefix --lake ./lake")
+def backfill(
+    sources: Annotated[list[str], typer.Argument(help="Folders or s3:// prefixes.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    max_hours: Annotated[float | None, typer.Option(help="Short for --set limits.max_hours=...")] = None,
+    index: Annotated[str, typer.Option(help="auto: update the index at the end; never: leave it.")] = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """List, decode, embed and write what is new in the sources, then update the index."""
+    from shotlake.flow.backfill import backfill as run
+    from shotlake.report.render import cost_line
+
+    if index not in ("auto", "never"):
+        raise typer.BadParameter(f"--index is {index!r}; auto or never is allowed.")
+    tree = load(config, sets, lake, [f"limits.max_hours={max_hours}"] if max_hours is not None else [])
+    log_to_stderr(verbose)
+    with ProgressView(quiet) as progress:
+        report = run(sources, tree, progress, build=index == "auto")
+    status = report.exit_status(tree.limits)
+    if as_json:
+        print_json(report.to_json())
+        return status
+    if not report.ledger.videos["listed"]:
+        print(f"shotlake: warning: no object under {', '.join(sources)}; nothing to do", file=sys.stderr)
+    for line in conservation_lines(report.to_json()):
+        say(line)
+    if report.message:
+        print(f"shotlake: {report.message}", file=sys.stderr)
+    if report.ledger.codes:
+        reasons = ", ".join(f"{n} {code}" for code, n in sorted(report.ledger.codes.items()))
+        say(f"codes   {reasons}   (`shotlake failures` has the details)")
+    say(f"cost    {cost_line(report.cost)}")
+    say(f"index   {report.generation or 'unchanged'}")
+    return status
+
+
+@app.command(epilog="Example: shotlake status --lake ./lake")
+def status(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """The newest runs and what the lake holds, from the lake alone."""
+    from shotlake.flow.status import lake_status
+
+    tree = lake_status(load(config, sets, lake).lake)
+    if as_json:
+        print_json(tree)
+        return 0
+    for name, value in tree["lake"].items():
+        say(f"{name:<12}{value}")
+    for line in table_lines(tree["runs"]):
+        say(line)
+    return 0
+
+
+@app.command(epilog="Example: shotlake failures --lake ./lake")
+def failures(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """What was lost, grouped by code, with an example each."""
+    from shotlake.flow.status import failure_groups
+
+    groups = failure_groups(load(config, sets, lake).lake)
+    if as_json:
+        print_json({"failures": groups})
+        return 0
+    for line in table_lines(groups) or ["nothing was lost"]:
+        say(line)
+    return 0
+
+
+@app.command(epilog="Example: shotlake verify --balance --lake ./lake")
+def verify(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    balance: Annotated[
+        bool, typer.Option("--balance", help="Recompute the conservation from the tables alone.")
+    ] = True,
+    as_json: AsJson = False,
+) -> int:
+    """Recompute from the tables that nothing vanished; exit 1 if something did."""
+    from shotlake.flow.status import lake_balance
+
+    tree = lake_balance(load(config, sets, lake).lake)
+    if as_json:
+        print_json(tree)
+    else:
+        for name, value in tree.items():
+            say(f"{name:<16}{value}")
+    return 0 if tree["balanced"] else 1

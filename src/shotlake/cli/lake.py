@@ -1,0 +1,127 @@
+"""The lake: its index, its upkeep, its costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, print_counts
+from shotlake.terminal import print_json, say, table_lines
+
+app = typer.Typer()
+index_app = typer.Typer(help="Build, publish and inspect index generations.", no_args_is_help=True)
+cost_app = typer.Typer(help="What an hour of video costs.", no_args_is_help=True)
+app.add_typer(index_app, name="index")
+app.add_typer(cost_app, name="cost")
+
+
+@index_app.command("build", epilog="Example: shotlake index build --lake ./lake")
+def index_build(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Build a generation from the newest table version and publish it."""
+    from shotlake.flow.build_index import build_index
+
+    manifest = build_index(load(config, sets, lake))
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+    else:
+        say(f"published {manifest.generation} of table version {manifest.table_version}")
+    return 0
+
+
+@index_app.command("update", epilog="Example: shotlake index update --lake ./lake")
+def index_update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Add what is new to the current epoch as fresh shards, or build again where that is not good enough."""
+    from shotlake.flow.build_index import build_index
+
+    manifest = build_index(load(config, sets, lake), action="update")
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+    else:
+        say(f"current is {manifest.generation} of table version {manifest.table_version}")
+    return 0
+
+
+@index_app.command("list", epilog="Example: shotlake index list --lake ./lake")
+def index_list(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """The published generations of the lake, newest pointer last."""
+    from shotlake.flow.build_index import published
+
+    rows = published(load(config, sets, lake))
+    if as_json:
+        print_json({"generations": rows})
+        return 0
+    for line in table_lines(rows) or ["no generation is published"]:
+        say(line)
+    return 0
+
+
+@index_app.command("rollback", epilog="Example: shotlake index rollback GENERATION --lake ./lake")
+def index_rollback(
+    generation: Annotated[str, typer.Argument(help="A generation of `shotlake index list`.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+) -> int:
+    """Point the lake at an earlier generation again."""
+    from shotlake.flow.build_index import roll_back
+
+    roll_back(load(config, sets, lake), generation)
+    say(f"current is {generation}")
+    return 0
+
+
+@app.command(epilog="Example: shotlake maintain --lake ./lake")
+def maintain(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Delete retired rows, join small files, checkpoint, remove what no version refers to."""
+    from shotlake.flow.upkeep import maintain_lake
+
+    return print_counts(maintain_lake(load(config, sets, lake)), as_json)
+
+
+@app.command(epilog="Example: shotlake relocate s3://old/masters s3://new/masters --lake s3://my-lake/shotlake")
+def relocate(
+    old_root: Annotated[str, typer.Argument(help="The root as it was backfilled.")],
+    new_root: Annotated[str, typer.Argument(help="Where its objects lie now.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Keep the vectors of an archive that was moved: match by etag and size, embed nothing again."""
+    from shotlake.flow.upkeep import relocate_archive
+
+    return print_counts(relocate_archive(old_root, new_root, load(config, sets, lake)), as_json)
+
+
+@app.command(epilog="Example: shotlake erase --uri s3://archive/a.mp4 --reason 'request 17' --lake ./lake")
+def erase(
+    reason: Annotated[str, typer.Option(help="Kept with who and when; no content is.")],
+    uri: Annotated[str | None, typer.Option(help="One object.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Every object below it.")] = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Remove every trace of videos from the tables and prove it by reading the lake; exit 1 if a trace is left."""
+    from shotlake.flow.upkeep import erase_videos
+
+    done = erase_videos(uri, prefix, reason, load(config, sets, lake))
+    print_counts(done, as_json)
+    return 1 if done["traces"] else 0
+
+
+@cost_app.command("report", epilog="Example: shotlake cost report --lake ./lake")
+def cost_report(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Dollars an hour of video, by stage and run, from the tables."""
+    from shotlake.flow.status import costs
+    from shotlake.report.render import report_lines
+
+    report = costs(load(config, sets, lake).lake)
+    if as_json:
+        print_json(report.to_json())
+        return 0
+    for line in report_lines(report):
+        say(line)
+    return 0
