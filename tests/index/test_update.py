@@ -45,9 +45,9 @@ def test_old_shards_are_referenced_and_new_ones_added(updated):
 
 def test_old_and_new_rows_are_found_and_retired_ones_hidden(updated, tmp_path):
     root, vectors, _, child = updated
-    searcher = Searcher.load(root, child, tmp_path / "cache")
-    hidden = searcher.find("video_id", [stable_id("video", 3), stable_id("video", 77)])
-    live = searcher.without(hidden)
+    live = Searcher.load(root, child, tmp_path / "cache")
+    hidden = live.find("video_id", [stable_id("video", 3), stable_id("video", 77)])
+    assert live.tombstones.tolist() == hidden.tolist() and len(hidden) == 20
     queries = clustered(200, DIM, seed=5)
     half = vectors.astype(np.float16).astype(np.float32)
     half[hidden] = 0
@@ -76,6 +76,19 @@ def test_nothing_new_but_retired_rows(updated):
     root, _, parent, _ = updated
     retired = update(root, parent, clustered(1, DIM, 1)[:0], [stable_id("video", 5)], version=4)
     assert (retired.n_rows, retired.table_rows, len(retired.shards)) == (2000, 1990, 2)
+
+
+def test_a_segment_that_comes_again_replaces_the_earlier_one(updated, tmp_path):
+    root, vectors, parent, _ = updated
+    table = rows_of(vectors[:10])  # video 0 once more, with the same ids
+    target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", 5)
+    again = update_generation(lambda: iter(table.to_batches()), TableChange(2000), parent, target, IVF)
+    publish(root, again)
+    searcher = Searcher.load(root, again, tmp_path / "cache")
+    assert searcher.tombstones.tolist() == list(range(10)) and again.retired_rows == 10
+    assert searcher.search_vectors(vectors[:1], "fused", 1, recall=1.0)[1][0, 0] == 2000
+    found = searcher.without(np.array([2000])).search_vectors(vectors[:1], "fused", 20, recall=1.0)[1]
+    assert not np.isin(found, [*range(10), 2000]).any()
 
 
 def test_rows_that_do_not_add_up_are_not_published(updated):

@@ -80,7 +80,7 @@ def update(root, parent, vectors, retired=(), version=2, config=None):
     """The generation with fresh shards of `vectors` behind the rows of `parent`, without the `retired` videos."""
     table = rows_of(vectors, first=parent.n_rows)
     target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", version)
-    change = TableChange(parent.n_rows + len(table) - SEGMENTS_PER_VIDEO * len(retired), retired)
+    change = TableChange(parent.table_rows + len(table) - SEGMENTS_PER_VIDEO * len(retired), retired)
     return update_generation(lambda: iter(table.to_batches(max_chunksize=100)), change, parent, target, config or IVF)
 
 

@@ -9,10 +9,12 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
-from shotlake.index.draft import Draft, GenerationTarget, open_draft
-from shotlake.index.fill import Truths, fill_shards, map_shards, train_epoch
+from shotlake.index.draft import Contents, Draft, GenerationTarget, kept_files, open_draft
+from shotlake.index.fill import Truths, fill_shards, map_shards, segment_ids, train_epoch
 from shotlake.index.manifest import Manifest, QueryKind, SpaceEntry, SpaceShard, Tuning
 from shotlake.index.rows import RowSource, sample_rows
 from shotlake.index.scan import SpaceVectors, load_trained
@@ -67,13 +69,13 @@ def build_generation(
             vectors = SpaceVectors(load_trained(path), map_shards(draft.folder, filled, space, plan.dim))
             spaces[space] = SpaceEntry(
                 epoch=draft.name,
-                trained=path.relative_to(draft.folder).as_posix(),
+                trained=draft.stored(path),
                 n_vectors=_count(filled.spaces[space]),
                 shards=filled.spaces[space],
                 tuning=_tune_kinds(vectors, truths[space], text_queries.source, config),
                 truths=_save_truths(draft, space, truths[space]),
             )
-        return draft.store(plan, filled.shards, spaces, config)
+        return draft.store(Contents(plan, filled.shards, spaces), config)
 
 
 def update_generation(
@@ -82,32 +84,40 @@ def update_generation(
     """Store a generation that has the shards of `parent`, unchanged, and fresh ones of the same epoch for the new rows.
 
     `rows()`: the live rows that the parent has not; called once. The recall is measured again, with the queries and the
-    truth of the parent, from which retired rows are taken. Errors: IndexingError, CorruptGeneration.
+    truth of the parent, from which rows that are gone are taken: of retired videos, and segments that are new again.
+    Errors: IndexingError, CorruptGeneration.
     """
     searcher = Searcher.load(target.index_root, parent)
-    hidden = searcher.find("video_id", change.retired_videos)
+    retired = np.union1d(searcher.tombstones, searcher.find("video_id", change.retired_videos))
     plan = replace(parent.plan, n_rows=change.table_rows)
-    n_fresh = max(0, change.table_rows - (parent.n_rows - len(hidden)))
+    n_fresh = max(0, change.table_rows - (parent.n_rows - len(retired)))
+    fresh_plan = replace(plan, n_rows=n_fresh, n_shards=max(1, -(-n_fresh // config.rows_per_shard)))
     with open_draft(replace(target, parent=parent.generation)) as draft:
         trained = {space: searcher.files[entry.trained] for space, entry in parent.spaces.items()}
         truths: Truths = {
-            space: {kind: Truth.load(searcher.files[path]).without(hidden) for kind, path in entry.truths.items()}
+            space: {kind: Truth.load(searcher.files[path]).without(retired) for kind, path in entry.truths.items()}
             for space, entry in parent.spaces.items()
         }
-        fresh_plan = replace(plan, n_rows=n_fresh, n_shards=max(1, -(-n_fresh // config.rows_per_shard)))
         start = ShardPlace(draft.generation, len(parent.shards), parent.n_rows)
         fresh = fill_shards(rows, fresh_plan, start, trained, truths)
+        replaced = searcher.find("segment_id", segment_ids(draft.folder, fresh))
+        gone = np.union1d(retired, replaced)
         spaces = {}
         for space, entry in parent.spaces.items():
             shards = [*searcher.spaces[space].shards, *map_shards(draft.folder, fresh, space, plan.dim)]
-            vectors = SpaceVectors(load_trained(trained[space]), shards, hidden)
+            vectors = SpaceVectors(load_trained(trained[space]), shards, gone)
+            known = {kind: truth.without(replaced) for kind, truth in truths[space].items()}
             entries = (*entry.shards, *fresh.spaces[space])
-            tuning = _tune_kinds(vectors, truths[space], entry.tuning["text"].source, config)
-            saved = _save_truths(draft, space, truths[space])
-            changed = {"n_vectors": _count(entries), "shards": entries, "tuning": tuning, "truths": saved}
-            spaces[space] = entry.model_copy(update=changed)
-        earlier = parent.model_copy(update={"retired_rows": len(hidden)})
-        return draft.store(plan, (*parent.shards, *fresh.shards), spaces, config, earlier)
+            spaces[space] = SpaceEntry(
+                epoch=entry.epoch,
+                trained=entry.trained,
+                n_vectors=_count(entries),
+                shards=entries,
+                tuning=_tune_kinds(vectors, known, entry.tuning["text"].source, config),
+                truths=_save_truths(draft, space, known),
+            )
+        kept = kept_files(parent, spaces)
+        return draft.store(Contents(plan, (*parent.shards, *fresh.shards), spaces, kept, gone), config)
 
 
 def _dimension(queries: TextQueries, spaces: tuple[Space, ...]) -> int:
@@ -137,7 +147,7 @@ def _save_truths(draft: Draft, space: Space, truths: dict[QueryKind, Truth]) -> 
         path = draft.generation / space / f"truth-{kind}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         truth.save(path)
-        paths[kind] = path.relative_to(draft.folder).as_posix()
+        paths[kind] = draft.stored(path)
     return paths
 
 

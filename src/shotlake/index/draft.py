@@ -7,16 +7,19 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shotlake import storage
 from shotlake.config import IndexConfig
 from shotlake.index.files import file_entry
-from shotlake.index.manifest import Cost, File, Manifest, Shard, SpaceEntry
+from shotlake.index.manifest import TOMBSTONES_NAME, Cost, File, Manifest, Shard, SpaceEntry
 from shotlake.index.sizing import IndexPlan
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Fingerprint, Space, stable_id
@@ -42,6 +45,17 @@ class GenerationTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Contents:
+    """What a generation holds: shards and their entries, files of an earlier one, rows that are never found."""
+
+    plan: IndexPlan
+    shards: tuple[Shard, ...]
+    spaces: dict[Space, SpaceEntry]
+    kept: tuple[File, ...] = ()
+    tombstones: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A generation while it is made, in a scratch folder that is laid out like the lake's."""
 
@@ -63,15 +77,11 @@ class Draft:
         """Where its trained spaces stand, if it has its own."""
         return self.folder / "epochs" / self.name
 
-    def store(
-        self,
-        plan: IndexPlan,
-        shards: tuple[Shard, ...],
-        spaces: dict[Space, SpaceEntry],
-        config: IndexConfig,
-        earlier: Manifest | None = None,
-    ) -> Manifest:
-        """Upload every file, then the manifest, which refers to the files of an `earlier` generation as well."""
+    def store(self, contents: Contents, config: IndexConfig) -> Manifest:
+        """Upload every file, then the manifest, which refers to the kept files of an earlier generation as well."""
+        gone = self.generation / TOMBSTONES_NAME
+        if len(contents.tombstones):
+            contents.tombstones.tofile(gone)
         files = _upload(self.folder, self.target.folder)
         target = self.target
         manifest = Manifest(
@@ -83,18 +93,23 @@ class Draft:
             table_uri=target.table_uri,
             table_version=target.table_version,
             built_at=self.built_at,
-            plan=plan,
+            plan=contents.plan,
             min_queries=config.min_queries,
             spaces_asked=config.spaces,
-            retired_rows=earlier.retired_rows if earlier else 0,
-            shards=shards,
-            spaces=spaces,
-            files=(*_kept_files(earlier, spaces), *files) if earlier else files,
+            retired_rows=len(contents.tombstones),
+            tombstones=self.stored(gone) if gone.exists() else "",
+            shards=contents.shards,
+            spaces=contents.spaces,
+            files=(*contents.kept, *files),
             cost=Cost(cpu_s=time.process_time() - self.cpu_from_s, wall_s=time.monotonic() - self.wall_from_s),
         )
         storage.create(storage.join(target.folder, manifest.path), manifest.to_bytes())
         log.info("index_built generation=%s rows=%d cpu_s=%.1f", self.name, manifest.n_rows, manifest.cost.cpu_s)
         return manifest
+
+    def stored(self, path: Path) -> str:
+        """Where a file of the scratch folder will stand, relative to the folder of the embed_key."""
+        return path.relative_to(self.folder).as_posix()
 
 
 @contextmanager
@@ -107,11 +122,11 @@ def open_draft(target: GenerationTarget) -> Iterator[Draft]:
         yield Draft(target, Path(scratch), name, wheel, built_at, *started)
 
 
-def _kept_files(earlier: Manifest, spaces: dict[Space, SpaceEntry]) -> list[File]:
+def kept_files(earlier: Manifest, spaces: Mapping[Space, SpaceEntry]) -> tuple[File, ...]:
     """The files of an earlier generation that the entries still name: epochs and shards, not its truth."""
     folders = [f"{shard.path}/" for entry in spaces.values() for shard in entry.shards]
     folders += [entry.trained.rsplit("/", 1)[0] + "/" for entry in spaces.values()]
-    return [file for file in earlier.files if file.path.startswith(tuple(folders))]
+    return tuple(file for file in earlier.files if file.path.startswith(tuple(folders)))
 
 
 def _upload(work: Path, folder: str) -> tuple[File, ...]:

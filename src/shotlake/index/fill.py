@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
+import pyarrow as pa
 
-from shotlake.index.manifest import INDEX_NAME, ROWS_NAME, QueryKind, Shard, SpaceShard
+from shotlake.index.columns import ShardColumns
+from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, QueryKind, Shard, SpaceShard
 from shotlake.index.rows import RowSource, Sample, blocks
 from shotlake.index.scan import ShardVectors, load_index, map_rows
 from shotlake.index.shard import ShardPlace, build_shard
@@ -69,3 +71,11 @@ def map_shards(root: Path, filled: Filled, space: Space, dim: int) -> list[Shard
         ShardVectors(load_index(directory / INDEX_NAME), map_rows(directory / ROWS_NAME, dim), shard.first_row)
         for directory, shard in zip([root / part.path for part in filled.spaces[space]], filled.shards)
     ]
+
+
+def segment_ids(root: Path, filled: Filled) -> pa.Array:
+    """The ids of all rows, in their order."""
+    described = next(iter(filled.spaces.values()))
+    columns = [ShardColumns(root / part.path / COLUMNS_NAME) for part in described]
+    ids = [batch.column("segment_id") for shard in columns for batch in shard.batches()]
+    return pa.concat_arrays([pa.array([], pa.string()), *ids])

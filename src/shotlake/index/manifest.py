@@ -18,7 +18,7 @@ from shotlake.index.sizing import Codec, IndexPlan
 from shotlake.records import Fingerprint, Space
 
 FORMAT = 1
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME, TOMBSTONES_NAME = "manifest.json", "tombstones.i64"
 INDEX_NAME, ROWS_NAME, COLUMNS_NAME, STATS_NAME = "ivf.faiss", "rows.f16", "columns.arrow", "stats.json"  # of a shard
 
 QueryKind = Literal["text", "segment"]
@@ -98,8 +98,8 @@ class Cost(Part):
 
 
 class Manifest(Part):
-    """A whole generation. The shards hold `n_rows`, of which `retired_rows` are of videos that are not live any more;
-    the table version holds `plan.n_rows` live rows.
+    """A whole generation. The shards hold `n_rows`, of which `retired_rows` are tombstones: of videos that are not live
+    any more, or embedded again. The table version holds `plan.n_rows` live rows.
     """
 
     format: int = FORMAT
@@ -116,6 +116,7 @@ class Manifest(Part):
     min_queries: int
     spaces_asked: tuple[Space, ...] = ()  # a space without a single vector is not among `spaces`
     retired_rows: int = 0
+    tombstones: str = ""  # file of the row numbers that are never found, int64 ascending; "" if there are none
     shards: tuple[Shard, ...]
     spaces: dict[Space, SpaceEntry]
     files: tuple[File, ...]

@@ -5,6 +5,7 @@ Row numbers are those of the manifest, the same in every space. A Searcher never
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ class Searcher:
     spaces: dict[Space, SpaceVectors]
     shard_columns: tuple[ShardColumns, ...]
     files: dict[str, Path]  # every verified file by its path in the manifest
+    tombstones: Rows  # ascending; never found, whatever else is hidden
 
     @classmethod
     def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None) -> Searcher:
@@ -39,6 +41,7 @@ class Searcher:
         check_one_faiss()
         folder = storage.join(index_root, manifest.embed_key)
         files = fetch(folder, manifest.files, cache_dir or default_cache_dir())
+        tombstones = np.fromfile(files[manifest.tombstones] if manifest.tombstones else os.devnull, dtype=np.int64)
         first_rows = [shard.first_row for shard in manifest.shards]
         spaces = {
             space: SpaceVectors(
@@ -51,15 +54,17 @@ class Searcher:
                     )
                     for part, first_row in zip(entry.shards, first_rows)
                 ],
+                tombstones,
             )
             for space, entry in manifest.spaces.items()
         }
         described = next(iter(manifest.spaces.values())).shards
         columns = tuple(ShardColumns(files[f"{part.path}/{COLUMNS_NAME}"]) for part in described)
-        return cls(manifest, spaces, columns, files)
+        return cls(manifest, spaces, columns, files, tombstones)
 
     def without(self, hidden: Rows) -> Searcher:
-        """The same generation, in which the rows `hidden` (ascending) are never found."""
+        """The same generation, in which `hidden` rows are never found; what an earlier call hid is shown again."""
+        hidden = np.union1d(self.tombstones, hidden)
         return replace(self, spaces={space: vectors.without(hidden) for space, vectors in self.spaces.items()})
 
     def search_vectors(
@@ -111,12 +116,12 @@ class Searcher:
         return pa.concat_tables(tables).combine_chunks().take(pa.array(np.argsort(order)))
 
     def find(self, name: str, values: Iterable[str] | pa.Array) -> Rows:
-        """Ascending numbers of the rows whose column `name` is one of `values`."""
+        """Ascending numbers of the rows whose column `name` is one of `values`, tombstones among them."""
         wanted = values if isinstance(values, pa.Array) else list(values)
         return self._everywhere(lambda columns: columns.find(name, wanted))
 
     def where(self, predicate: RowPredicate) -> Rows:
-        """Ascending numbers of the rows for which `predicate(batch of columns)` is true."""
+        """Ascending numbers of the rows for which `predicate(batch of columns)` is true, tombstones among them."""
         return self._everywhere(lambda columns: columns.where(predicate))
 
     def _everywhere(self, look: Callable[[ShardColumns], Rows]) -> Rows:

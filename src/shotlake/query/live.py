@@ -31,8 +31,8 @@ class LiveRows:
     def without_videos(cls, searcher: Searcher, fresh: FreshRows, retired: pa.Array) -> LiveRows:
         """The rows of both but those of the `retired` videos, and each segment once: one embedded again is new."""
         again = fresh.columns["segment_id"].combine_chunks()
-        hidden = np.union1d(searcher.find("video_id", retired), searcher.find("segment_id", again))
-        return cls(searcher.without(hidden), fresh, hidden)
+        gone = np.union1d(searcher.find("video_id", retired), searcher.find("segment_id", again))
+        return cls(searcher.without(gone), fresh, np.union1d(gone, searcher.tombstones))
 
     @property
     def manifest(self) -> Manifest:
