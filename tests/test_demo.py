@@ -61,3 +61,15 @@ def test_a_folder_that_the_demo_did_not_make_is_left_alone(tmp_path: Path) -> No
     with pytest.raises(UsageError, match="was not made by the demo"):
         run_demo(7, demo_config(own), lambda stage, done, total: None)
     assert (own / "thesis.txt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_at_least_nine_of_ten_demos_answer_seven_of_eight(tmp_path: Path) -> None:
+    right = {}
+    for seed in range(10):
+        config = demo_config(tmp_path / f"{seed}" / "demo-lake", ("flow.engine=local",))
+        result = run_demo(seed, config, lambda stage, done, total: None)
+        right[seed] = sum(answer.agree for answer in result.answers)
+    print(f"right of eight, by seed: {right}")
+    assert sum(n >= 7 for n in right.values()) >= 9, right
