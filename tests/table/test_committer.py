@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lakes import KEY, make_outcome, make_rows, make_unit
 
 from shotlake import storage
@@ -66,6 +68,8 @@ def test_whole_units_are_committed_together_with_their_outcomes(lake: Lake, comm
     assert [(f["unit_id"], f["code"], f["n_cells"]) for f in failures] == [(two.unit_id, "truncated", 3)]
     assert balance(lake, "r1").balanced
     assert storage.names(storage.join(lake.root, "outcomes")) == []
+    (commit,) = lake.table("segments").history(1)
+    assert (commit["run_id"], commit["code_version"], commit["lease_epoch"]) == ("r1", "test", "1")
 
 
 def test_a_unit_waits_for_all_its_files_and_its_outcome(lake: Lake, committer: Committer) -> None:
@@ -162,6 +166,46 @@ def test_damaged_files_are_refused(lake: Lake, committer: Committer) -> None:
         committer.add([report], [])
     committer.close()
     assert cells(lake) == {}
+
+
+CELLS = 6
+TRIO = [make_unit(n, n_cells=CELLS) for n in range(3)]
+spans = st.tuples(st.integers(0, CELLS - 1), st.integers(1, CELLS)).map(lambda s: (s[0], min(s[1], CELLS - s[0])))
+data_files = st.dictionaries(st.integers(0, 2), spans, min_size=1)
+events = st.lists(st.one_of(data_files, data_files, st.integers(0, 2), st.just("flush")), max_size=14)
+
+
+def can_be_whole(parts: list[tuple[int, int]]) -> bool:
+    """True if some of the parts cover all cells of a unit without overlap."""
+    reached = {0}
+    for _ in parts:
+        reached |= {first + n for first, n in parts if first in reached}
+    return CELLS in reached
+
+
+@settings(max_examples=25, deadline=None)
+@given(events)
+def test_whatever_arrives_in_whatever_order_no_cell_is_doubled_and_no_whole_unit_lost(
+    tmp_path_factory: pytest.TempPathFactory, events: list[dict[int, tuple[int, int]] | int | str]
+) -> None:
+    lake = Lake.create_or_open(str(tmp_path_factory.mktemp("lake")))
+    parts: dict[int, list[tuple[int, int]]] = {0: [], 1: [], 2: []}
+    with Lease.acquire(lake.root, KEY, ROOT, "r1") as lease:
+        committer = Committer(lake, lease, "r1", CONFIG)
+        for event in events:
+            if isinstance(event, dict):
+                rows = [make_rows(TRIO[n], *span) for n, span in event.items()]
+                committer.add(write(lake, *rows), [])
+                for n, span in event.items():
+                    parts[n].append(span)
+            elif isinstance(event, int):
+                committer.add([], [make_outcome(TRIO[event])])
+            else:
+                committer.flush()
+        committer.close()
+    expected = [TRIO[n] for n in range(3) if n in events and can_be_whole(parts[n])]
+    assert cells(lake) == whole(*expected)
+    assert sorted(lake.read("units")["unit_id"].to_pylist()) == sorted(unit.unit_id for unit in expected)
 
 
 class Died(Exception):
