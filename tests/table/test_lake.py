@@ -134,3 +134,20 @@ def test_a_missing_bucket_is_said(s3_root: str) -> None:
         Lake.open("s3://no-such-bucket/lake")
     with pytest.raises(SourceMissing, match="no lake"):
         Lake.open(s3_root)
+
+
+def test_two_programs_may_make_a_lake_at_once(root: str) -> None:
+    made: list[object] = []
+
+    def make() -> None:
+        try:
+            made.append(Lake.create_or_open(root))
+        except Exception as error:
+            made.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [Lake(root)] * 4

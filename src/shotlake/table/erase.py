@@ -23,9 +23,9 @@ from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.errors import NotFound
 from shotlake.table.committer import complete_commits
-from shotlake.table.lake import Lake
+from shotlake.table.lake import Lake, delta_errors
 from shotlake.table.lease import Lease
-from shotlake.table.maintenance import LEASE_KEY, delete_videos, forget
+from shotlake.table.maintenance import LEASE_KEY, checkpoint, delete_videos, forget
 from shotlake.table.readers import retired_videos
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import ERASURES, RETIRED, TABLES
@@ -177,10 +177,11 @@ def _shorten_logs(lake: Lake, tables: Sequence[str]) -> None:
     kept = {name: lake.table(name).metadata().configuration.get(LOG_RETENTION) for name in tables}
     for name in tables:
         _keep_log(lake, name, "interval 0 seconds")
-        lake.table(name).create_checkpoint()
+        checkpoint(lake, name)
     time.sleep(1.1)  # the age of a log entry is counted in whole seconds
     for name in tables:
-        lake.table(name).cleanup_metadata()
+        with delta_errors(lake.uri(name)):
+            lake.table(name).cleanup_metadata()
         _keep_log(lake, name, kept[name] or "interval 30 days")
 
 

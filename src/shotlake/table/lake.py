@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -81,7 +81,7 @@ class Lake:
 
     def dataset(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
         """A table as a pyarrow dataset: what DuckDB and others scan with column and file pruning."""
-        with _delta_errors(self.uri(table)):
+        with delta_errors(self.uri(table)):
             return self.table(table, version).to_pyarrow_dataset()
 
     def read(
@@ -92,7 +92,7 @@ class Lake:
         version: int | None = None,
     ) -> pa.Table:
         """Rows of a table in memory, at `version` or the newest."""
-        with _delta_errors(self.uri(table)):
+        with delta_errors(self.uri(table)):
             return self.dataset(table, version).to_table(columns=_names(columns), filter=filter)
 
     def batches(
@@ -103,7 +103,7 @@ class Lake:
         version: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Rows of a table as a stream of non-empty batches, at `version` or the newest."""
-        with _delta_errors(self.uri(table)):
+        with delta_errors(self.uri(table)):
             scan = self.dataset(table, version).to_batches(columns=_names(columns), filter=filter, fragment_readahead=2)
             yield from (batch for batch in scan if batch.num_rows)
 
@@ -167,7 +167,7 @@ class Lake:
         """
         for attempt in range(COMMIT_TRIES):
             try:
-                with _delta_errors(self.uri(table)):
+                with delta_errors(self.uri(table)):
                     snapshot = self.table(table)
                     version = int(snapshot.version())
                     return version + 1 if write(snapshot) else version
@@ -179,20 +179,21 @@ class Lake:
     def table(self, table: str, version: int | None = None) -> DeltaTable:
         """The Delta table itself, for this room."""
         uri = self.uri(table)
-        with _delta_errors(uri):
+        with delta_errors(uri):
             return DeltaTable(uri, version=version, storage_options=storage.delta_options(uri))
 
     def _is_table(self, table: str) -> bool:
         uri = self.uri(table)
         try:
-            with _delta_errors(uri):
+            with delta_errors(uri):
                 return DeltaTable.is_deltatable(uri, storage_options=storage.delta_options(uri))
         except NotFound:  # not even the bucket is there
             return False
 
     def _create(self, table: str, schema: pa.Schema) -> None:
         uri = self.uri(table)
-        with _delta_errors(uri):
+        # A conflict means that another program made it at this moment, which is as good.
+        with delta_errors(uri), suppress(CommitFailedError):
             DeltaTable.create(
                 uri,
                 schema,
@@ -260,7 +261,7 @@ def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
 
 
 @contextmanager
-def _delta_errors(uri: str) -> Iterator[None]:
+def delta_errors(uri: str) -> Iterator[None]:
     """Wrap what delta-rs raises, once, at this border; a conflict passes, `Lake.commit` answers it."""
     try:
         yield

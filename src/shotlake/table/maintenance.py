@@ -17,7 +17,7 @@ from deltalake import CommitProperties, DeltaTable, WriterProperties
 from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.table.committer import OUTCOMES, complete_commits
-from shotlake.table.lake import Lake
+from shotlake.table.lake import Lake, delta_errors
 from shotlake.table.lease import Lease, live_run_ids
 from shotlake.table.schemas import TABLES
 
@@ -52,7 +52,7 @@ def maintain(lake: Lake, run_id: str, config: TableConfig) -> Maintained:
         for table in TABLES:
             sizes = compact(lake, table)
             joined, made = joined + sizes[0], made + sizes[1]
-            lake.table(table).create_checkpoint()
+            checkpoint(lake, table)
             removed += vacuum(lake, table, config.retention_h)
         removed += _remove_outcomes(lake)
     done = Maintained(deleted, joined, made, removed, completed)
@@ -123,10 +123,17 @@ def compact(lake: Lake, table: str) -> tuple[int, int]:
     return done["numFilesRemoved"], done["numFilesAdded"]
 
 
+def checkpoint(lake: Lake, table: str) -> None:
+    """Write the state of a table's log to one file, which readers open instead of every entry."""
+    with delta_errors(lake.uri(table)):
+        lake.table(table).create_checkpoint()
+
+
 def vacuum(lake: Lake, table: str, retention_h: int) -> int:
     """Remove files that no version within the retention refers to, except those of live runs; their number."""
-    snapshot = lake.table(table)
-    candidates = snapshot.vacuum(retention_h, dry_run=True, enforce_retention_duration=False, full=True)
+    with delta_errors(lake.uri(table)):
+        snapshot = lake.table(table)
+        candidates = snapshot.vacuum(retention_h, dry_run=True, enforce_retention_duration=False, full=True)
     there, live = set(storage.names(lake.uri(table))), live_run_ids(lake.root)
     old = [path for path in candidates if path in there]  # the log names removed files long after
     gone = [path for path in old if not any(path.rpartition("/")[2].startswith(run_id) for run_id in live)]
