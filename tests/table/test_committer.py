@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -289,3 +290,28 @@ def test_a_run_that_slept_past_its_lease_commits_nothing(lake: Lake, monkeypatch
         committer.flush()
     assert cells(lake) == whole(unit)
     assert lake.read("units")["run_id"].to_pylist() == ["r2"]
+
+
+def test_runs_on_two_roots_commit_beside_each_other(lake: Lake) -> None:
+    failures: list[BaseException] = []
+
+    def run(run_id: str, numbers: range) -> None:
+        try:
+            with Lease.acquire(lake.root, KEY, f"/{run_id}", run_id) as lease:
+                recover(lake, lease)
+                committer = Committer(lake, lease, run_id, CONFIG)
+                for unit in (make_unit(n) for n in numbers):
+                    committer.add(write(lake, make_rows(unit, run_id=run_id)), [make_outcome(unit)])
+                    committer.flush()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(f"r{n}", range(n * 8, n * 8 + 8))) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert cells(lake) == whole(*(make_unit(n) for n in range(24)))
+    assert lake.read("units").num_rows == 24
+    assert all(balance(lake, f"r{n}").balanced for n in range(3))
