@@ -63,6 +63,9 @@ class DecodeConfig(Section):
         description="frames that are decoded: exact all; reference without those that neither a clip nor another frame "
         "needs (the same clips, faster); keyframes only key frames (a preview)",
     )
+    snap_to_shots: bool = Field(
+        False, description="edges of segments move to a shot boundary within 15% of the window; their number stays"
+    )
     clips_per_batch: Positive = Field(16, description="clips that leave the decoder together; bounds its memory")
     max_pixels: Positive = Field(8192 * 8192, description="larger pictures are refused before a frame is allocated")
     max_errors: Positive = Field(100, description="packet errors in a row after which a stream is given up")

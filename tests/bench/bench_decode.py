@@ -26,6 +26,7 @@ from shotlake import storage
 from shotlake.config import DecodeConfig, EmbedConfig
 from shotlake.decode.decoder import ClipDecoder
 from shotlake.decode.probe import probe
+from shotlake.decode.shots import ShotDetector
 from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, WorkUnit, cell_count
 
 MEDIA = Path(__file__).parents[2].parent / "shared" / "media"
@@ -231,6 +232,33 @@ def bench_reading(media: dict[str, Path], warm_up: WorkUnit) -> None:
         report("decode.read_bytes", share, 1.02, file=f"{name}.mp4", unit="bytes / size", note="ranges as from a store")
 
 
+def bench_shots(folder: Path) -> None:
+    """F1 at +-0.2 s on films cut together from painted scenes."""
+    random, hits, found_in_all, cuts_in_all = np.random.default_rng(3), 0, 0, 0
+    for film in range(4):
+        edges = np.cumsum([0, *random.uniform(1.0, 3.0, 12)])
+        path = folder / f"film{film}.mp4"
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("libx264", rate=25, options={"preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+            for number in range(int(edges[-1] * 25)):
+                shot = int(np.searchsorted(edges, number / 25, side="right"))
+                blocks = np.random.default_rng([film, shot]).uniform(30, 220, (6, 10, 3))
+                picture = np.roll(blocks.repeat(30, axis=0).repeat(32, axis=1), 2 * number, axis=1)
+                pixels = np.clip(picture + random.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p")))
+            out.mux(stream.encode(None))
+        detector = ShotDetector()
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                detector.add(frame, round(frame.time * 1e6))
+        detector.finish()
+        found, cuts = np.array(detector.boundaries) / 1e6, edges[1:-1]
+        hits += sum(bool((np.abs(found - cut) <= 0.2).any()) for cut in cuts)
+        found_in_all, cuts_in_all = found_in_all + len(found), cuts_in_all + len(cuts)
+    report("decode.shots.f1", 2 * hits / (found_in_all + cuts_in_all), 0.95, "min", file="painted", unit="F1")
+
+
 def bench_peer(path: Path, warm_up: WorkUnit) -> None:
     """What most pipelines do: every frame as a full RGB array, then the wanted ones made small."""
     room = Room("reference", warm_up)
@@ -251,7 +279,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="length of the H.264 files; the others a quarter")
     parser.add_argument("--hours", type=float, default=24, help="length of the file that memory must not grow with")
     parser.add_argument("--runs", type=int, default=3, help="runs of which the median counts")
-    parser.add_argument("--only", default="", help="ratios | memory | actors | reading | cosine | peer")
+    parser.add_argument("--only", default="", help="ratios | memory | actors | reading | shots | cosine | peer")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -262,6 +290,7 @@ def main() -> None:
             "memory": lambda: bench_memory(media, warm_up, options.hours, folder),
             "actors": lambda: bench_two_actors(media["720p"], warm_up),
             "reading": lambda: bench_reading(media, warm_up),
+            "shots": lambda: bench_shots(folder),
             "cosine": lambda: bench_cosine(media),
             "peer": lambda: bench_peer(media["720p"], warm_up),
         }

@@ -18,6 +18,12 @@ from shotlake.decode.run import decode_run
 from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, WorkUnit
 
 SEGMENTER = "grid-1"
+SHOTS = "shots-1"
+
+
+def segmenter(config: DecodeConfig) -> str:
+    """Name and version of what decides the edges of segments; part of `embed_key`."""
+    return f"{SEGMENTER}+{SHOTS}" if config.snap_to_shots else SEGMENTER
 
 
 def decoder_versions() -> str:

@@ -22,7 +22,7 @@ from shotlake.errors import (
     Truncated,
     UnsupportedCodec,
 )
-from shotlake.records import ClipSpec, LostRange, MediaInfo, UnitOutcome, UnitStatus, Usage, WorkUnit
+from shotlake.records import ClipSpec, LostRange, MediaInfo, UnitOutcome, UnitStatus, Usage, WorkUnit, cell_range
 
 _ROUNDING_US = 100_000  # containers declare up to this, or two frames, more than their streams hold
 _MAX_ROUNDING_US = 2_000_000
@@ -46,9 +46,10 @@ class Ledger:
         if clip.is_empty:
             self._empty.append(clip.cell)
             return False
-        is_last = clip.end_us >= self._end_us()
-        own_end_us = clip.end_us if is_last else min(clip.start_us + self._spec.stride_us, clip.end_us)
-        self._covered_us += max(0, min(own_end_us, self._sweep.streams.until_us) - clip.start_us)
+        start_us, end_us = cell_range(clip.cell, self._end_us(), self._spec)  # of the grid, wherever a shot ended
+        is_last = end_us >= self._end_us()
+        own_end_us = end_us if is_last else min(start_us + self._spec.stride_us, end_us)
+        self._covered_us += max(0, min(own_end_us, self._sweep.streams.until_us) - start_us)
         return True
 
     def close(self, usage: Usage) -> UnitOutcome:

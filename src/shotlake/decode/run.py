@@ -80,7 +80,7 @@ def _decode_run(
 ) -> Iterator[ClipBatch | UnitOutcome]:
     left = deque(units)
     try:
-        start_us = units[0].first_cell * spec.stride_us
+        start_us = max(0, units[0].first_cell * spec.stride_us - (spec.stride_us if config.snap_to_shots else 0))
         with open_reader(units[0].video) as reader, _open_at(meter.watch(reader), start_us, config) as source:
             sweep = Sweep(source, spec, config, units[0].first_cell, _end_cell(units[-1]))
             while left:

@@ -17,7 +17,9 @@ from shotlake.config import DecodeConfig
 from shotlake.decode.faults import FOREIGN
 from shotlake.decode.picker import FOREVER_US, Cell, FramePicker, new_cell
 from shotlake.decode.pictures import PictureFitter, observed
+from shotlake.decode.shots import ShotDetector
 from shotlake.decode.sieve import Sieve
+from shotlake.decode.snap import pool_spec, snapped, waits_us
 from shotlake.decode.sound import MARGIN_US, SoundTrack
 from shotlake.decode.source import Source
 from shotlake.decode.streams import Decoded, FrameStream
@@ -55,16 +57,24 @@ class Sweep:
         self, source: Source, spec: ClipSpec, config: DecodeConfig, first_cell: int, end_cell: int | None
     ) -> None:
         self._spec = spec
-        self._next_cell, self._end_cell = first_cell, end_cell
+        self._end_cell = end_cell
         self._duration_us = FOREVER_US if end_cell is None else source.info.duration_us
         self._cells: deque[Cell] = deque()
-        sieve = Sieve(spec, self._duration_us) if config.policy == "reference" else None
+        self._shots = ShotDetector() if config.snap_to_shots and source.video is not None else None
+        self._grid = pool_spec(spec) if self._shots else spec
+        self._waits_us = waits_us(spec) if self._shots else 0
+        self._first_cell = first_cell
+        self._before: Cell | None = None
+        self._next_cell = first_cell - 1 if self._shots and first_cell else first_cell
+        sieve = Sieve(self._grid, self._duration_us) if config.policy == "reference" else None
         self.streams = FrameStream(source, config, sieve, first_cell * spec.stride_us)
         self._frames = iter(self.streams)
         self._picker: FramePicker | None = None
         self._sound: SoundTrack | None = None
         if source.video is not None:
-            self._picker = FramePicker(PictureFitter(spec, float(source.video.sample_aspect_ratio or 1)), spec.n_frames)
+            self._picker = FramePicker(
+                PictureFitter(spec, float(source.video.sample_aspect_ratio or 1)), self._grid.n_frames
+            )
         if source.audio is not None:
             self._sound = SoundTrack()
         self.info = source.info
@@ -77,7 +87,10 @@ class Sweep:
         """
         while True:
             while self._cells and self._cells[0].index != end_cell and self._is_done(self._cells[0].end_us):
-                yield self._clip(self._cells.popleft())
+                cell = self._cells.popleft()
+                if cell.index >= self._first_cell:
+                    yield self._clip(cell)
+                self._before = cell
             before_end = self._cells[0].index if self._cells else self._next_cell
             if self.at_end or before_end == end_cell:
                 return
@@ -100,17 +113,21 @@ class Sweep:
         if picker.is_fresh:
             self.info = observed(self.info, decoded.frame)
         self._open_cells(decoded.at_us)
+        if self._shots:
+            self._shots.add(decoded.frame, decoded.at_us)
         picker.add(decoded.frame, decoded.at_us, decoded.until_us, decoded.intact)
 
     def _take_sound(self, decoded: Decoded, sound: SoundTrack) -> None:
         sound.add(decoded.frame, decoded.at_us)
         self._open_cells(decoded.until_us - 1)
-        sound.drop_before(self._cells[0].start_us if self._cells else self._next_cell * self._spec.stride_us)
+        oldest_us = self._cells[0].start_us if self._cells else self._next_cell * self._spec.stride_us
+        sound.drop_before(oldest_us - self._waits_us)
 
     def _open_cells(self, time_us: int) -> None:
-        """Open every cell that begins at or before this time."""
-        while self._next_cell != self._end_cell and self._next_cell * self._spec.stride_us <= time_us:
-            cell = new_cell(self._next_cell, self._duration_us, self._spec)
+        """Open every cell that begins at or before this time; where edges move, also the one behind the last."""
+        stop = None if self._end_cell is None else self._end_cell + bool(self._shots)
+        while self._next_cell != stop and self._next_cell * self._spec.stride_us <= time_us:
+            cell = new_cell(self._next_cell, self._duration_us, self._grid)
             self._cells.append(cell)
             if self._picker:
                 self._picker.open(cell)
@@ -119,6 +136,8 @@ class Sweep:
     def _finish(self) -> None:
         """The streams have ended: nothing more to wait for."""
         self.at_end = True
+        if self._shots:
+            self._shots.finish()
         if self._picker and self.streams.picture:
             self._open_cells(self.streams.picture.until_us - 1)
             self._picker.finish(self.streams.picture.until_us)
@@ -127,16 +146,24 @@ class Sweep:
             last.end_us = min(last.end_us, max(self.streams.until_us, last.start_us + 1))
 
     def _is_done(self, end_us: int) -> bool:
+        end_us += self._waits_us
         if self.at_end or self.streams.until_us >= end_us + PATIENCE_US:
             return True
         picture, sound = self.streams.picture, self.streams.sound
         has_picture = not self._picker or (picture and picture.given_up) or self._picker.reached_us >= end_us
         return bool(has_picture and (not sound or sound.given_up or sound.until_us >= end_us + MARGIN_US))
 
+    def _snapped(self, cell: Cell, shots: ShotDetector) -> Cell:
+        is_last = cell.end_us >= self._duration_us or (self._end_cell is None and self.at_end and not self._cells)
+        neighbours = [*([self._before] if self._before else []), *list(self._cells)[:1]]
+        return snapped(cell, neighbours, shots, self._spec, is_last)
+
     def _clip(self, cell: Cell) -> Clip:
         spec = self._spec
         if self._picker:
             self._picker.close(cell)
+        if self._shots:
+            cell = self._snapped(cell, self._shots)
         if self._sound:
             wave, mask = self._sound.waveform(cell.start_us, cell.end_us, spec.n_samples, spec.sample_rate_hz)
         else:
