@@ -23,11 +23,15 @@ import pyarrow as pa
 
 from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
+from shotlake.index.columns import COLUMNS
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import publish
 from shotlake.index.searcher import Searcher
 from shotlake.index.sizing import plan_index
 from shotlake.index.training import ITERATIONS, SEED, padded
+from shotlake.index.truth import Truth
+from shotlake.query.fresh import FreshRows
+from shotlake.query.live import LiveRows
 from shotlake.records import Fingerprint, stable_id
 
 BLOCK = 20_000
@@ -183,8 +187,6 @@ def bench_recall(manifest: Manifest) -> None:
 def bench_reference(world: Synthetic, searcher: Searcher) -> None:
     """How hard the rows are, to be compared with FAISS.md at a million rows: not a bound of ours."""
     vectors = searcher.spaces["fused"]
-    from shotlake.index.truth import Truth
-
     for kind, nprobe, wanted in (("segment", 8, 0.60), ("text", 32, 0.97)):
         truth = Truth.load(searcher.files[searcher.manifest.spaces["fused"].truths[kind]])
         deep = 11 if kind == "segment" else world.n // 20
@@ -238,6 +240,21 @@ def bench_filters(world: Synthetic, searcher: Searcher) -> None:
     report("index.filter1.ms", max(times), 5, "max", "ms", f"{one_percent} allowed rows, the slower of both")
 
 
+def bench_fresh(world: Synthetic, searcher: Searcher) -> None:
+    """50,000 rows that are newer than the index, against none."""
+    texts, n = world.texts(), 50_000
+    vectors = np.concatenate([world.draw(BLOCK, 500_000 + k) for k in range(-(-n // BLOCK))])[:n]
+    columns = pa.table({name: pa.nulls(n, field.type) for name, field in zip(COLUMNS.names, COLUMNS)}, schema=COLUMNS)
+    none = LiveRows(searcher, FreshRows(0, columns[:0], {"fused": vectors[:0]}), np.empty(0, np.int64))
+    many = LiveRows(searcher, FreshRows(n, columns, {"fused": vectors}), np.empty(0, np.int64))
+    ratio = alternating(
+        lambda k: many.nearest(texts[k], "fused", 10, "text", None, None),
+        lambda k: none.nearest(texts[k], "fused", 10, "text", None, None),
+        rounds=3,
+    )
+    report("index.fresh50k", ratio, 2, "max", "ratio of p50", "with 50,000 rows that are not indexed, and without")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -254,6 +271,7 @@ def main() -> int:
         bench_reference(world, searcher)
         bench_search(world, searcher)
         bench_filters(world, searcher)
+        bench_fresh(world, searcher)
         texts = world.texts()
         _, many, _ = run(world, 16, scratch)
         ratio = alternating(

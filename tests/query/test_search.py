@@ -78,6 +78,18 @@ def test_rows_newer_than_the_index_are_found_and_counted(tmp_path):
     assert new.search("segment 313").hits[0].segment_ids == (stable_id(313),)
 
 
+def test_a_snapshot_is_kept_while_nothing_changes(tmp_path):
+    lake = make_lake(tmp_path)
+    index_lake(lake)
+    search = open_search(lake, tmp_path)
+    assert search.refreshed() is search
+    add_rows(lake, 300, 20, run="run-2")
+    newer = search.refreshed()
+    assert newer is not search and newer.refreshed() is newer
+    retire(lake, 1)
+    assert newer.refreshed() is not newer
+
+
 def test_newer_rows_above_the_cap_are_counted_but_not_searched(tmp_path):
     lake = make_lake(tmp_path)
     index_lake(lake)
@@ -164,3 +176,16 @@ def test_a_segment_that_was_embedded_again_is_found_once(tmp_path):
     hits = open_search(lake, tmp_path).search("segment 17", limit=300).hits
     segments = [segment for hit in hits for segment in hit.segment_ids]
     assert len(segments) == len(set(segments)) == 300
+
+
+@pytest.mark.s3
+def test_a_lake_on_s3_answers_as_a_local_one(s3_root, tmp_path):
+    answers = []
+    for root in (str(tmp_path), s3_root):
+        lake = make_lake(root, 120)
+        index_lake(lake)
+        add_rows(lake, 120, 10, run="run-2")
+        retire(lake, 2)
+        search = LakeSearch.open(lake.root, ToyEncoder(), CONFIG, tmp_path / "cache")
+        answers.append([search.search(f"segment {k}", limit=130).hits for k in (17, 25, 125)])
+    assert answers[0] == answers[1]

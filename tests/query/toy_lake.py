@@ -115,7 +115,8 @@ def index_lake(lake: Lake, config: IndexConfig = CONFIG.index) -> Manifest:
     return manifest
 
 
-def make_lake(root: Path, n: int = 300) -> Lake:
-    lake = Lake.create_or_open(str(root / "lake"))
+def make_lake(root: Path | str, n: int = 300) -> Lake:
+    """A lake below `root`, a folder or an s3:// prefix, with the first `n` segments of the world."""
+    lake = Lake.create_or_open(f"{root}/lake")
     add_rows(lake, 0, n)
     return lake

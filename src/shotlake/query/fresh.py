@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +38,13 @@ class FreshRows:
 
     def scores(self, query: NDArray[np.float32], space: Space) -> NDArray[np.float32]:
         """Exact scores [N] of one vector [D]; -inf where a row has none."""
-        vectors = self.vectors[space]
-        return np.where(vectors.any(axis=1), vectors @ query, -np.inf).astype(np.float32)
+        scores = self.vectors[space] @ query
+        scores[self._absent[space]] = -np.inf
+        return scores
+
+    @cached_property
+    def _absent(self) -> dict[Space, NDArray[np.int64]]:
+        return {space: np.flatnonzero(~vectors.any(axis=1)) for space, vectors in self.vectors.items()}
 
 
 def read_fresh(lake: Lake, manifest: Manifest, retired: pa.Array, cap: int) -> FreshRows:

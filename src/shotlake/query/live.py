@@ -50,9 +50,13 @@ class LiveRows:
         indexed = allowed[allowed < first] if allowed is not None else None
         scores, rows = self.searcher.search_vectors(query[None, :], space, k, kind, recall, indexed)
         newer = np.arange(len(self.fresh)) if allowed is None else allowed[allowed >= first] - first
-        all_scores = np.concatenate([scores[0], self.fresh.scores(query, space)[newer]])
+        exact = self.fresh.scores(query, space)[newer]
+        if len(newer) > k:
+            most = np.argpartition(-exact, k - 1)[:k]
+            newer, exact = newer[most], exact[most]
+        all_scores = np.concatenate([scores[0], exact])
         all_rows = np.concatenate([rows[0], first + newer])
-        best = np.argsort(-all_scores, kind="stable")[:k]
+        best = np.lexsort((all_rows, -all_scores))[:k]
         best = best[np.isfinite(all_scores[best])]
         return all_scores[best], all_rows[best]
 

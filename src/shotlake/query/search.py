@@ -71,6 +71,7 @@ class LakeSearch:
     encoder: Encoder
     config: Config
     rows: LiveRows
+    seen: tuple[int, int]  # versions of `units` and `retired` that the rows were read at
     cache_dir: Path | None = None
 
     @classmethod
@@ -82,16 +83,22 @@ class LakeSearch:
         lake = Lake.open(lake_root)
         index_root = storage.join(lake.root, "index")
         searcher = Searcher.load(index_root, _generation_of(index_root, encoder), cache_dir)
-        return cls(lake, encoder, config, _live_rows(lake, searcher, config), cache_dir)
+        seen = _versions(lake)
+        return cls(lake, encoder, config, _live_rows(lake, searcher, config), seen, cache_dir)
 
     def refreshed(self) -> LakeSearch:
-        """A snapshot of now: the current generation, the rows newer than it, and without what was retired since."""
+        """A snapshot of now: the current generation, the rows newer than it, and without what was retired since.
+
+        The same one if nothing has changed.
+        """
         index_root = storage.join(self.lake.root, "index")
         manifest = current(index_root, self.manifest.embed_key)
-        searcher = self.rows.searcher
+        seen, searcher = _versions(self.lake), self.rows.searcher
         if manifest.generation != self.manifest.generation:
             searcher = Searcher.load(index_root, manifest, self.cache_dir)
-        return replace(self, rows=_live_rows(self.lake, searcher, self.config))
+        elif seen == self.seen:
+            return self
+        return replace(self, rows=_live_rows(self.lake, searcher, self.config), seen=seen)
 
     @property
     def manifest(self) -> Manifest:
@@ -184,6 +191,10 @@ class LakeSearch:
 
 def _milliseconds(**seconds: float) -> dict[str, float]:
     return {name: round(value * 1000, 2) for name, value in seconds.items()}
+
+
+def _versions(lake: Lake) -> tuple[int, int]:
+    return lake.version("units"), lake.version("retired")
 
 
 def _live_rows(lake: Lake, searcher: Searcher, config: Config) -> LiveRows:
