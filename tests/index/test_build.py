@@ -203,6 +203,16 @@ def test_a_space_needs_text_queries(tmp_path):
     ]
 
 
+def test_a_disk_that_is_too_small_is_noticed_before_anything_is_read(tmp_path):
+    target = GenerationTarget(str(tmp_path / "index"), KEY, FINGERPRINT, "t", 1)
+
+    def rows():
+        raise AssertionError("nothing may be read")
+
+    with pytest.raises(IndexingError, match=r"needs about [\d.]+ GB in .* set TMPDIR"):
+        build_generation(rows, 10**12, target, text_queries(32), IndexConfig())
+
+
 def test_missing_columns_are_named(tmp_path):
     with pytest.raises(IndexingError, match="'recorded_at'"):
         build(str(tmp_path / "index"), rows_of(clustered(50, 32, 1)).drop_columns(["recorded_at"]), EXACT)

@@ -13,7 +13,7 @@ import numpy as np
 
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
-from shotlake.index.draft import Contents, Draft, GenerationTarget, kept_files, open_draft
+from shotlake.index.draft import Contents, Draft, GenerationTarget, check_disk, kept_files, open_draft
 from shotlake.index.fill import Truths, fill_shards, map_shards, segment_ids, train_epoch
 from shotlake.index.manifest import Manifest, QueryKind, SpaceEntry, SpaceShard, Tuning
 from shotlake.index.rows import RowSource, sample_rows
@@ -56,6 +56,7 @@ def build_generation(
     """
     plan = plan_index(n_rows, _dimension(text_queries, config.spaces), config)
     log.info("index_plan %s", " ".join(f"{name}={value}" for name, value in asdict(plan).items()))
+    check_disk(plan.scratch_bytes(len(config.spaces)))
     with open_draft(target) as draft:
         training, held_out = sample_rows(rows, plan, config.spaces)
         trained = {space: train_epoch(draft.epoch / space, sample, plan) for space, sample in training.items()}
@@ -92,6 +93,7 @@ def update_generation(
     plan = replace(parent.plan, n_rows=change.table_rows)
     n_fresh = max(0, change.table_rows - (parent.n_rows - len(retired)))
     fresh_plan = replace(plan, n_rows=n_fresh, n_shards=max(1, -(-n_fresh // config.rows_per_shard)))
+    check_disk(fresh_plan.scratch_bytes(len(parent.spaces)))
     with open_draft(replace(target, parent=parent.generation)) as draft:
         trained = {space: searcher.files[entry.trained] for space, entry in parent.spaces.items()}
         truths: Truths = {

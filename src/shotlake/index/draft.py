@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from shotlake import storage
 from shotlake.config import IndexConfig
+from shotlake.errors import IndexingError
 from shotlake.index.files import file_entry
 from shotlake.index.manifest import TOMBSTONES_NAME, Cost, File, Manifest, Shard, SpaceEntry
 from shotlake.index.sizing import IndexPlan
@@ -110,6 +112,17 @@ class Draft:
     def stored(self, path: Path) -> str:
         """Where a file of the scratch folder will stand, relative to the folder of the embed_key."""
         return path.relative_to(self.folder).as_posix()
+
+
+def check_disk(needed_bytes: int) -> None:
+    """Refuse a build that the scratch disk cannot hold, before anything is read. Errors: IndexingError."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise IndexingError(
+            f"the build needs about {needed_bytes / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
+            "set TMPDIR to a larger disk"
+        )
 
 
 @contextmanager

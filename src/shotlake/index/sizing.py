@@ -15,6 +15,7 @@ PQ_CENTROIDS = 256  # of each sub-quantiser: 8 bits
 MIN_POINTS_PER_LIST = 39  # below it faiss itself warns that k-means is starved
 HNSW_FROM_LISTS = 32_768  # a flat search of more centroids costs more than the scan
 ID_BYTES = 8
+COLUMN_BYTES = 300  # of a row in columns.arrow, with a uri of a hundred letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class IndexPlan:
     def disk_bytes(self) -> int:
         """The index and the float16 rows; columns come on top, once."""
         return self.ram_bytes + self.n_rows * self.dim * 2
+
+    def scratch_bytes(self, n_spaces: int) -> int:
+        """What a build of so many spaces stages on the local disk."""
+        return n_spaces * self.disk_bytes + self.n_rows * COLUMN_BYTES
 
 
 def plan_index(n_rows: int, dim: int, config: IndexConfig) -> IndexPlan:
