@@ -198,6 +198,8 @@ def probe_videos(units: list[WorkUnit], config: Config) -> Iterator[Probed]:
 
 def run_blocks(blocks: list[Block], job: Job, config: Config, rows_per_file: int) -> Iterator[Report]:
     """Blocks -> reports, by the engine of the configuration."""
+    if not blocks:  # all that was to do could not even be opened
+        return iter(())
     if config.flow.engine == "local":
         return run_here(blocks, job, rows_per_file)
     held = machines(config)
