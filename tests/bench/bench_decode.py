@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -84,7 +86,7 @@ def make_media(folder: Path, seconds: float) -> dict[str, Path]:
         "1080p": ("small_bunny_1080p_60fps.mp4", "libx264", (1920, 1080), x264, seconds),
         "hevc": ("bear-1280x720-hevc.mp4", "libx265", (1280, 720), {"preset": "ultrafast"}, seconds / 4),
         "vp9": ("testsrc2_vp9.webm", "libvpx-vp9", (1280, 720), {"cpu-used": "8"}, seconds / 4),
-        "av1": ("", "libsvtav1", (640, 360), {"preset": "12"}, seconds / 4),  # libav cannot copy its decoder's name
+        "av1": ("", "libsvtav1", (1280, 720), {"preset": "12"}, seconds / 4),  # libav cannot copy its decoder's name
     }
     made = {}
     for name, (clip, codec, size, options, length_s) in clips.items():
@@ -283,8 +285,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        media = make_media(folder, options.seconds)
-        warm_up = unit_of(paint(folder / "warm.mp4", "libx264", LONG_SIZE, 1, {}))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as painter:  # encoders keep their memory
+            media = painter.submit(make_media, folder, options.seconds).result()
+            warm = painter.submit(paint, folder / "warm.mp4", "libx264", LONG_SIZE, 1, {}).result()
+        warm_up = unit_of(warm)
         parts = {
             "ratios": lambda: bench_ratios(media, warm_up, options.runs),
             "memory": lambda: bench_memory(media, warm_up, options.hours, folder),

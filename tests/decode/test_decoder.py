@@ -131,6 +131,20 @@ def test_streams_that_begin_apart(tmp_path, name, video_s, audio_s):
     assert check_beeps(clips) >= 3
 
 
+@pytest.mark.parametrize("policy", ["exact", "reference"])
+@pytest.mark.parametrize(("picture_s", "sound_s"), [(5, 30.0), (30, 5.0)])
+def test_streams_that_end_apart(tmp_path, picture_s, sound_s, policy):
+    """The last frame fills its cell; behind it there is sound only, and the other way round; nothing was lost."""
+    path = paint(tmp_path / "a.mp4", Picture(frame_times(25 * picture_s)), Sound(sound_s, codec="flac"))
+    batches, (outcome,) = decode(units_of(path), config=CONFIG.model_copy(update={"policy": policy}))
+    clips = columns(batches)
+    assert (outcome.status, outcome.written) == ("ok", 15)
+    assert clips["frame_mask"].any(axis=1).sum() == -(-picture_s // 2)
+    assert (clips["frame_mask"].any(axis=1) == clips["frame_mask"].all(axis=1)).all()
+    assert clips["sample_mask"].any(axis=1).sum() == -(-int(sound_s) // 2)
+    check_pictures(clips, frame_times(25 * picture_s))
+
+
 @pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000, 96_000])
 def test_sound_only_at_any_rate(tmp_path, layout, rate_hz):

@@ -52,7 +52,7 @@ class Child:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=fds,
-                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
+                env=_environment(),
             )
         self.line = Connection(ours.detach())
         self._is_ready = False
@@ -73,10 +73,19 @@ class Child:
 
     def death(self) -> MediaError:
         """Why the child is gone, which it is."""
-        status = self._process.wait(timeout=10)
+        try:
+            status = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return Crashed("the decoder's process does not answer any more")
         if status == EXIT_OUT_OF_MEMORY:
             return OutOfMemory("the decoder asked for more memory than decode.memory_bytes")
         return Crashed(f"the decoder's process died ({f'signal {-status}' if status < 0 else f'exit {status}'})")
+
+
+def _environment() -> dict[str, str]:
+    """What Python and its libraries are found with, and nothing else."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _stop(process: subprocess.Popen[bytes], line: Connection) -> None:
@@ -113,7 +122,7 @@ class IsolatedRuns:
                 for item in self._converse(list(left)):
                     if isinstance(item, UnitOutcome):
                         left.popleft()
-                        tries = delivered = repeated = 0
+                        tries, delivered, repeated = 1, 0, 0
                     elif repeated:  # the try before got so far
                         repeated -= 1
                         continue

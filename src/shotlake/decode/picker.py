@@ -59,12 +59,12 @@ def new_cell(index: int, duration_us: int, spec: ClipSpec) -> Cell:
 
 
 class FramePicker:
-    """Fills cells from frames that come in the order of their times. `fit` makes pixels of a frame.
+    """Fills cells from frames that come in the order of their times. `fit` makes pixels of a frame, None if it cannot.
 
     `reached_us`: nothing that comes later can change a cell that ends here or before.
     """
 
-    def __init__(self, fit: Callable[[Any], NDArray[np.uint8]], n_frames: int) -> None:
+    def __init__(self, fit: Callable[[Any], NDArray[np.uint8] | None], n_frames: int) -> None:
         self._fit, self._n_frames = fit, n_frames
         self._cells: deque[Cell] = deque()
         self._held: _Held | None = None
@@ -80,19 +80,19 @@ class FramePicker:
         self._cells.append(cell)
 
     def close(self, cell: Cell) -> None:
-        """The cell goes out as it is."""
+        """The cell goes out as it is; where the picture has ended within it, its last frame is repeated."""
         if cell in self._cells:
             self._cells.remove(cell)
+            if self._held and self._held.at_us < cell.end_us and self._held.until_us > cell.start_us:
+                self._give(self._held, cell, FOREVER_US)
 
     def add(self, frame: Any, at_us: int, until_us: int, intact: bool) -> None:
         """The next frame and its own end. `intact` is False if something between it and the one before was damaged."""
         if at_us <= self.reached_us:
             return  # a time stamp that goes back: its place is taken
-        try:
-            self._settle(at_us, intact)
-        finally:  # a frame that cannot be converted is lost alone
-            self._held = _Held(frame, at_us, until_us)
-            self.reached_us = at_us
+        self._settle(at_us, intact)
+        self._held = _Held(frame, at_us, until_us)
+        self.reached_us = at_us
 
     def finish(self, until_us: int) -> None:
         """No frame comes any more; the last one is on display until `until_us`."""
@@ -119,6 +119,8 @@ class FramePicker:
         while len(cell.frame_us) < len(cell.wanted_us) and cell.wanted_us[len(cell.frame_us)] <= last_us:
             if held.pixels is None:
                 held.pixels = self._fit(held.frame)
+            if held.pixels is None:
+                return  # the next frame is nearest now
             if cell.frames is None:
                 cell.frames = np.zeros((self._n_frames, *held.pixels.shape), np.uint8)
             cell.frames[len(cell.frame_us)] = held.pixels

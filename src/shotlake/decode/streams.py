@@ -18,6 +18,7 @@ from shotlake.decode.sieve import Sieve
 from shotlake.decode.source import Source, to_us
 
 _JUMP_US = 10_000_000  # MPEG time stamps that jump further start a new clock
+_AHEAD_US = 2_000_000  # sound so far ahead of the picture's packets: the picture pauses or has ended
 _OUTLIER_US = 3_600_000_000  # a time stamp further ahead of everything so far is damage
 
 
@@ -31,6 +32,8 @@ class Track:
     started: bool = False
     until_us: int = 0
     damaged: bool = False
+    sent_us: int = 0  # end of the last packet that was read, decoded or not
+    drained: bool = False
     errors_in_a_row: int = 0
     given_up: bool = False
 
@@ -75,13 +78,22 @@ class FrameStream:
         """All frames, to the end of the streams. Errors: the reader's StoreError or AccessDenied."""
         for packet in self._packets():
             track = self._tracks[packet.stream.index]
+            if track is self.picture:
+                self._note_sent(packet, track)
             if track is self.picture and self._sieve is not None:
                 yield from self._sifted(packet, track, self._sieve)
             else:
                 yield from self._decoded(packet, track)
                 if track is self.picture and self._only_keys:
                     self._pass_by(packet, track)
+            if self.picture and track is self.sound and track.until_us > self.picture.sent_us + _AHEAD_US:
+                yield from self._drained(self.picture)
         check_store(self._source.reader)
+
+    def _note_sent(self, packet: Any, track: Track) -> None:
+        shown_us = self._clock_us(packet.pts, track)
+        if shown_us is not None:
+            track.sent_us = max(track.sent_us, shown_us + to_us(packet.duration or 0, track.time_base))
 
     def count_error(self, track: Track) -> None:
         """Something of this stream could not be used."""
@@ -118,6 +130,22 @@ class FrameStream:
             yield from self._decoded(ready, track)
             if not wanted:
                 self._pass_by(ready, track)
+
+    def _drained(self, picture: Track) -> Iterator[Decoded]:
+        """What the queue and the decoder still hold of a picture that has ended before the sound; once."""
+        for ready, _ in self._sieve.flush() if self._sieve else ():
+            picture.stream.codec_context.skip_frame = "DEFAULT"
+            yield from self._decoded(ready, picture)
+        end_us = self._source.video_end_us
+        if picture.drained or end_us is None or picture.sent_us < end_us - 1000:
+            return
+        picture.drained = True
+        try:
+            frames = picture.stream.codec_context.decode(None)
+        except FOREIGN:
+            self.count_error(picture)
+            return
+        yield from filter(None, (self._place(frame, picture) for frame in frames))
 
     def _pass_by(self, packet: Any, track: Track) -> None:
         """A packet was there and whole, though nothing was decoded of it."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shotlake.config import DecodeConfig
-from shotlake.decode.faults import FOREIGN
+from shotlake.decode.faults import FOREIGN, check_memory
 from shotlake.decode.picker import FOREVER_US, Cell, FramePicker, new_cell
 from shotlake.decode.pictures import PictureFitter, observed
 from shotlake.decode.shots import ShotDetector
@@ -72,9 +73,8 @@ class Sweep:
         self._picker: FramePicker | None = None
         self._sound: SoundTrack | None = None
         if source.video is not None:
-            self._picker = FramePicker(
-                PictureFitter(spec, float(source.video.sample_aspect_ratio or 1)), self._grid.n_frames
-            )
+            self._fitter = PictureFitter(spec, float(source.video.sample_aspect_ratio or 1))
+            self._picker = FramePicker(self._fit, self._grid.n_frames)
         if source.audio is not None:
             self._sound = SoundTrack()
         self.info = source.info
@@ -106,8 +106,18 @@ class Sweep:
                 self._take_picture(decoded, self._picker)
             elif self._sound:
                 self._take_sound(decoded, self._sound)
-        except FOREIGN:  # a frame that cannot be converted
+        except FOREIGN as error:
+            check_memory(error)
             self.streams.count_error(decoded.track)
+
+    def _fit(self, frame: Any) -> NDArray[np.uint8] | None:
+        try:
+            return self._fitter(frame)
+        except FOREIGN as error:
+            check_memory(error)
+            if self.streams.picture:
+                self.streams.count_error(self.streams.picture)
+            return None
 
     def _take_picture(self, decoded: Decoded, picker: FramePicker) -> None:
         if picker.is_fresh:
