@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import deltalake
+import duckdb
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from lakes import AT, KEY, OTHER_KEY, make_outcome, make_rows, make_unit, make_video
 from test_committer import Died, die
 
 from shotlake import storage
 from shotlake.config import TableConfig
-from shotlake.errors import LeaseHeld, NotFound
+from shotlake.errors import CommitError, LeaseHeld, NotFound
 from shotlake.records import WorkUnit
 from shotlake.table import committer as committer_module
+from shotlake.table import rewrite
 from shotlake.table.committer import Committer
 from shotlake.table.files import data_uri, write_segments
 from shotlake.table.lake import Lake
@@ -67,6 +72,36 @@ def test_readers_see_the_same_before_and_after(root: str) -> None:
     again = maintain(lake, "m2", CONFIG)
     assert (again.rows_deleted, again.files_joined, again.files_removed) == (0, 0, 0)
     assert seen(lake) == before
+
+
+def test_what_is_written_anew_reads_like_what_workers_write(tmp_path: Path) -> None:
+    """deltalake's own compaction makes string views, on which pyarrow and DuckDB cannot filter, and plain vectors."""
+    lake = Lake.create_or_open(str(tmp_path))
+    commit(lake, make_unit(1), make_unit(2))
+    for table in ("segments", "units"):
+        assert compact(lake, table) == (2, 1)
+        dataset = lake.dataset(table)
+        row = lake.read(table).to_pylist()[0]
+        for name in (f.name for f in dataset.schema if f.type == pa.string() and row[f.name] is not None):
+            found = lake.read(table, ["unit_id"], pc.field(name) == row[name])
+            assert row["unit_id"] in found["unit_id"].to_pylist(), name
+        condition = f"uri = '{row['uri']}' AND unit_id >= '{row['unit_id']}'"
+        assert duckdb.sql(f"SELECT count(*) FROM dataset WHERE {condition}").fetchall()[0][0] >= 1
+        assert pl.scan_delta(lake.uri(table)).filter(pl.col("uri") == row["uri"]).collect().height >= 1
+    (name,) = set(data_files(lake)) & {file.path for file in rewrite.data_files(lake, "segments")}
+    column = pq.ParquetFile(f"{lake.uri('segments')}/{name}").metadata.row_group(0).column(16)
+    assert (column.path_in_schema, "BYTE_STREAM_SPLIT" in column.encodings) == ("fused.list.element", True)
+
+
+def test_a_file_that_another_has_replaced_is_not_replaced_again(tmp_path: Path) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    commit(lake, make_unit(1), make_unit(2))
+    files = rewrite.data_files(lake, "segments")
+    compact(lake, "segments")
+    new = rewrite.write_rows(lake, "segments", rewrite.read_rows(lake, "segments", files[0]), files[0].partition)
+    with pytest.raises(CommitError, match="replaced by another program"):
+        rewrite.replace(lake, "segments", files, [new], data_change=False)
+    assert lake.read("segments").num_rows == 20
 
 
 def test_a_video_is_retired_in_one_space_or_in_all(tmp_path: Path) -> None:

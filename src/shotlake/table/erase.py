@@ -27,6 +27,7 @@ from shotlake.table.lake import Lake, delta_errors
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY, checkpoint, delete_videos, forget
 from shotlake.table.readers import retired_videos
+from shotlake.table.rewrite import data_files
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import ERASURES, RETIRED, TABLES
 
@@ -148,7 +149,7 @@ def _spaces(lake: Lake) -> list[str]:
 def _remove_files(lake: Lake, table: str, ids: pa.Array) -> int:
     """Remove the data files that no current version refers to and that hold one of the videos."""
     root = lake.uri(table)
-    current = set(pa.table(lake.table(table).get_add_actions())["path"].to_pylist())
+    current = {file.path for file in data_files(lake, table)}
     wanted, removed = ids.to_pylist(), 0
     for name in storage.names(root):
         if name in current or name.startswith("_delta_log/") or not name.endswith(".parquet"):

@@ -23,22 +23,13 @@ import pyarrow.parquet as pq
 from shotlake import storage
 from shotlake.errors import InvalidFile, NotFound
 from shotlake.records import SPACES
-from shotlake.table.schemas import KEY_COLUMNS, SEGMENTS, file_schema
+from shotlake.table.schemas import SEGMENTS, file_schema, key_columns
 
 SEGMENTS_PATH = ("tables", "segments")
 FILE_SCHEMA = file_schema("segments")
 
 ROWS_A_GROUP = 8192  # small enough for the allocator to use its memory again: half the time of large row groups
 _PLAIN = {*SPACES, "segment_id", "cell", "start_us", "end_us"}
-
-# zstd-1 over byte planes: float16 values in float32 leave two of four planes empty (the README has the measurement).
-PARQUET: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 1,
-    "use_dictionary": [field.name for field in FILE_SCHEMA if field.name not in _PLAIN],
-    "column_encoding": {f"{space}.list.element": "BYTE_STREAM_SPLIT" for space in SPACES},
-    "write_statistics": list(KEY_COLUMNS),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +101,7 @@ def check_file(lake_root: str, report: FileReport) -> list[UnitSpan]:
         raise InvalidFile(f"the data file {uri!r} is not there") from None
     if info.size_bytes != report.size_bytes:
         raise InvalidFile(f"{uri!r} has {info.size_bytes} bytes, not the {report.size_bytes} of its report")
-    with _open_parquet(uri, info) as file:
+    with open_parquet(uri, info) as file:
         if not file.schema_arrow.equals(FILE_SCHEMA):
             raise InvalidFile(f"{uri!r} has the columns {file.schema_arrow.names}; the table has {FILE_SCHEMA.names}")
         if file.metadata.num_rows != report.n_rows:
@@ -128,7 +119,7 @@ def check_file(lake_root: str, report: FileReport) -> list[UnitSpan]:
 def copy_units(lake_root: str, run_id: str, report: FileReport, unit_ids: Sequence[str]) -> FileReport:
     """Write the rows of some units of a file to a new file, whose report is given."""
     uri = data_uri(lake_root, report.path)
-    with _open_parquet(uri, storage.stat(uri)) as file:
+    with open_parquet(uri, storage.stat(uri)) as file:
         rows = file.read()
     rows = rows.filter(pc.is_in(rows["unit_id"], pa.array(unit_ids, pa.string())))
     for name in ("embed_key", "collection"):
@@ -138,27 +129,55 @@ def copy_units(lake_root: str, run_id: str, report: FileReport, unit_ids: Sequen
 
 def _write(lake_root: str, run_id: str, rows: pa.Table, embed_key: str, collection: str) -> FileReport:
     part = rows.select(FILE_SCHEMA.names)
-    out = pa.BufferOutputStream()
-    with pq.ParquetWriter(out, FILE_SCHEMA, **PARQUET) as writer:
-        for start in range(0, len(part), ROWS_A_GROUP):
-            writer.write_table(_rounded(part.slice(start, ROWS_A_GROUP).combine_chunks()))
     # The log knows the partition; Polars and others believe the folders' names instead.
     path = f"embed_key={embed_key}/collection={quote(collection, safe='')}/{run_id}-{uuid.uuid4().hex}.parquet"
-    data = out.getvalue().to_pybytes()
+    data = encode(part)
     storage.create(data_uri(lake_root, path), data)
     counts = {span.unit_id: span.n_rows for span in _spans(part)}
-    return FileReport(path, len(data), len(part), embed_key, collection, counts, _stats(part))
+    return FileReport(path, len(data), len(part), embed_key, collection, counts, log_stats("segments", part))
+
+
+def encode(rows: pa.Table) -> bytes:
+    """Rows with the columns of `file_schema` as a Parquet file; vectors are rounded to what float16 can hold."""
+    out = pa.BufferOutputStream()
+    with pq.ParquetWriter(out, rows.schema, **_options(rows.schema)) as writer:
+        for start in range(0, len(rows), ROWS_A_GROUP):
+            writer.write_table(_rounded(rows.slice(start, ROWS_A_GROUP).combine_chunks()))
+    return out.getvalue().to_pybytes()
+
+
+def log_stats(table: str, rows: pa.Table) -> dict[str, Any]:
+    """What the log says of a file: numRecords, minValues, maxValues and nullCount of the key columns."""
+    lows, highs, nulls = {}, {}, {}
+    for name in key_columns(table):
+        if name not in rows.column_names:
+            continue
+        ends = pc.min_max(rows[name]).as_py()
+        nulls[name] = rows[name].null_count
+        if ends["min"] is not None:
+            lows[name], highs[name] = _log_value(ends["min"]), _log_value(ends["max"])
+    return {"numRecords": len(rows), "minValues": lows, "maxValues": highs, "nullCount": nulls}
+
+
+def _options(schema: pa.Schema) -> dict[str, Any]:
+    """zstd-1 over byte planes: float16 values in float32 leave two of four planes empty (README)."""
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": [name for name in schema.names if name not in _PLAIN],
+        "column_encoding": {f"{space}.list.element": "BYTE_STREAM_SPLIT" for space in SPACES if space in schema.names},
+    }
 
 
 def _rounded(rows: pa.Table) -> pa.Table:
     """The same rows with vectors that float16 can hold."""
-    for space in SPACES:
+    for space in (name for name in SPACES if name in rows.column_names):
         lists = rows[space].combine_chunks()
         values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float16).astype(np.float32)
         lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
         offsets = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
         column = pa.ListArray.from_arrays(offsets, pa.array(values), mask=lists.is_null())
-        rows = rows.set_column(FILE_SCHEMA.get_field_index(space), FILE_SCHEMA.field(space), column)
+        rows = rows.set_column(rows.schema.get_field_index(space), rows.schema.field(space), column)
     return rows
 
 
@@ -168,21 +187,12 @@ def _spans(rows: pa.Table) -> list[UnitSpan]:
     return [UnitSpan(*values) for values in zip(*(found[name].to_pylist() for name in columns))]
 
 
-def _stats(part: pa.Table) -> dict[str, Any]:
-    lows, highs, nulls = {}, {}, {}
-    for name in KEY_COLUMNS:
-        ends = pc.min_max(part[name]).as_py()
-        nulls[name] = part[name].null_count
-        if ends["min"] is not None:
-            lows[name], highs[name] = _log_value(ends["min"]), _log_value(ends["max"])
-    return {"numRecords": len(part), "minValues": lows, "maxValues": highs, "nullCount": nulls}
-
-
 def _log_value(value: Any) -> Any:
     return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if isinstance(value, datetime) else value
 
 
-def _open_parquet(uri: str, info: storage.ObjectInfo) -> pq.ParquetFile:
+def open_parquet(uri: str, info: storage.ObjectInfo) -> pq.ParquetFile:
+    """A file of which only what is asked for is read. Errors: InvalidFile."""
     reader = storage.open_object(uri, info.etag, info.size_bytes)
     try:
         return pq.ParquetFile(pa.PythonFile(io.BufferedReader(reader), mode="r"))

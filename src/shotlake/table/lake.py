@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction
 
 from shotlake import storage
 from shotlake.errors import AccessDenied, CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing
-from shotlake.table.schemas import KEY_COLUMNS, LAKE_FORMAT, PARTITIONS, TABLES
+from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES, key_columns
 
 log = logging.getLogger(__name__)
 
@@ -216,12 +216,13 @@ class Lake:
 
 
 def _properties_of(table: str) -> dict[str, str | None]:
-    properties: dict[str, str | None] = {"delta.enableDeletionVectors": "false", FORMAT_PROPERTY: str(LAKE_FORMAT)}
-    if table == "segments":
+    return {
+        "delta.enableDeletionVectors": "false",
         # delta-rs takes a column without statistics for one without values, and a filter on it finds nothing,
         # unless it is told which columns have statistics.
-        properties["delta.dataSkippingStatsColumns"] = ",".join(KEY_COLUMNS)
-    return properties
+        "delta.dataSkippingStatsColumns": ",".join(key_columns(table)),
+        FORMAT_PROPERTY: str(LAKE_FORMAT),
+    }
 
 
 def _add(snapshot: DeltaTable, actions: list[AddAction], properties: CommitProperties) -> None:

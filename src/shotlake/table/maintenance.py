@@ -7,26 +7,24 @@ files younger than the retention, are never removed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, WriterProperties
 
 from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.table.committer import OUTCOMES, complete_commits
 from shotlake.table.lake import Lake, delta_errors
 from shotlake.table.lease import Lease, live_run_ids
+from shotlake.table.rewrite import DataFile, data_files, read_rows, replace, write_rows
 from shotlake.table.schemas import TABLES
 
 log = logging.getLogger(__name__)
 
 LEASE_KEY = "maintenance"
 FILE_BYTES = 256 << 20
-IDS_A_DELETE = 1000
-WRITER = WriterProperties(compression="ZSTD", compression_level=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,45 +80,37 @@ def forget(lake: Lake, video_ids: pa.Array, embed_key: str) -> None:
 
 
 def delete_videos(lake: Lake, table: str, video_ids: pa.Array, embed_key: str | None = None) -> int:
-    """Delete the rows of videos, of one space or of all; the number of rows deleted."""
-    there = pc.field("video_id").isin(video_ids)
-    if embed_key is not None:
-        there &= pc.field("embed_key") == embed_key
-    deleted = 0
-    for ids in _portions(pc.unique(lake.read(table, ["video_id"], there)["video_id"]).to_pylist()):
-        quoted = ", ".join(f"'{video_id}'" for video_id in ids)
-        predicate = f"video_id IN ({quoted})" + (f" AND embed_key = '{embed_key}'" if embed_key else "")
-        deleted += delete_rows(lake, table, predicate)
+    """Delete the rows of videos, of one space or of all; only the files that hold such rows are written anew."""
+    gone, new, deleted = [], [], 0
+    for file in data_files(lake, table) if len(video_ids) else []:
+        if embed_key not in (None, file.partition.get("embed_key", embed_key)):
+            continue
+        wanted = _rows_of(read_rows(lake, table, file, ["video_id", "embed_key"]), video_ids, embed_key)
+        if not pc.any(wanted).as_py():
+            continue
+        kept = read_rows(lake, table, file).filter(pc.invert(wanted))
+        gone.append(file)
+        new += [write_rows(lake, table, kept, file.partition)] if len(kept) else []
+        deleted += len(wanted) - len(kept)
+    replace(lake, table, gone, new, data_change=True)
     return deleted
 
 
-def delete_rows(lake: Lake, table: str, predicate: str) -> int:
-    """Delete the rows for which the SQL predicate holds; only the files that hold such rows are written anew."""
-    deleted = 0
-
-    def delete(snapshot: DeltaTable) -> bool:
-        nonlocal deleted
-        properties = CommitProperties(max_commit_retries=0)
-        deleted = snapshot.delete(predicate, writer_properties=WRITER, commit_properties=properties)["num_deleted_rows"]
-        return deleted > 0
-
-    lake.commit(table, delete)
-    return deleted
+def _rows_of(rows: pa.Table, video_ids: pa.Array, embed_key: str | None) -> pa.ChunkedArray:
+    found = pc.is_in(rows["video_id"], video_ids)
+    if embed_key is None or "embed_key" not in rows.column_names:
+        return found
+    return pc.and_(found, pc.fill_null(pc.equal(rows["embed_key"], embed_key), False))
 
 
 def compact(lake: Lake, table: str) -> tuple[int, int]:
     """Join small files of each partition up to FILE_BYTES; (files before, files after) of those that were joined."""
-    done = {"numFilesRemoved": 0, "numFilesAdded": 0}
-
-    def join(snapshot: DeltaTable) -> bool:
-        properties = CommitProperties(max_commit_retries=0)
-        done.update(
-            snapshot.optimize.compact(target_size=FILE_BYTES, writer_properties=WRITER, commit_properties=properties)
-        )
-        return done["numFilesRemoved"] > 0
-
-    lake.commit(table, join)
-    return done["numFilesRemoved"], done["numFilesAdded"]
+    before = after = 0
+    for files in _small_together(data_files(lake, table)):
+        rows = pa.concat_tables([read_rows(lake, table, file) for file in files])
+        replace(lake, table, files, [write_rows(lake, table, rows, files[0].partition)], data_change=False)
+        before, after = before + len(files), after + 1
+    return before, after
 
 
 def checkpoint(lake: Lake, table: str) -> None:
@@ -151,5 +141,14 @@ def _remove_outcomes(lake: Lake) -> int:
     return len(gone)
 
 
-def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + IDS_A_DELETE] for start in range(0, len(ids), IDS_A_DELETE))
+def _small_together(files: Iterable[DataFile]) -> Iterator[list[DataFile]]:
+    """Groups of two or more small files of one partition, each of about FILE_BYTES together."""
+    groups: dict[tuple[str, ...], list[DataFile]] = {}
+    for file in files:
+        if file.size_bytes >= FILE_BYTES // 2:
+            continue
+        group = groups.setdefault(tuple(file.partition.values()), [])
+        group.append(file)
+        if sum(member.size_bytes for member in group) >= FILE_BYTES:
+            yield groups.pop(tuple(file.partition.values()))
+    yield from (group for group in groups.values() if len(group) > 1)

@@ -259,7 +259,24 @@ PARTITIONS: Mapping[str, list[str]] = MappingProxyType(
 )
 
 # Columns with min/max in the log, so that readers open only the files they need.
-KEY_COLUMNS = ("video_id", "unit_id", "uri", "start_us", "end_us", "recorded_at", "embedded_at", "run_id")
+_KEYS = (
+    "video_id",
+    "unit_id",
+    "uri",
+    "start_us",
+    "end_us",
+    "recorded_at",
+    "embedded_at",
+    "run_id",
+    "at",
+    "x_run_id",
+    "erasure_id",
+)
+
+
+def key_columns(table: str) -> list[str]:
+    """The columns of a table whose least and greatest values stand in its log."""
+    return [name for name in _KEYS if name in TABLES[table].names]
 
 
 def file_schema(table: str) -> pa.Schema:
