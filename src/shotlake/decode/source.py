@@ -128,8 +128,8 @@ def _one_thread(codec: Any, config: DecodeConfig) -> None:
 
 def to_us(value: int, time_base: Fraction) -> int:
     """Ticks of a time base as microseconds, rounded to the nearest."""
-    numerator, denominator = value * time_base.numerator * 1_000_000, time_base.denominator
-    return (2 * numerator + denominator) // (2 * denominator)
+    scale, denominator = time_base.as_integer_ratio()
+    return (2_000_000 * scale * value + denominator) // (2 * denominator)
 
 
 def _start_us(stream: Any) -> int:

@@ -55,7 +55,10 @@ class Decoded:
 
 
 class FrameStream:
-    """Both streams of an open source from where it stands; damage before `from_us` is warming up and not counted."""
+    """Both streams of an open source from where it stands; damage before `from_us` is warming up and not counted.
+
+    `until_us` is how far picture or sound reached.
+    """
 
     def __init__(self, source: Source, config: DecodeConfig, sieve: Sieve | None, from_us: int) -> None:
         self._source, self._config, self._sieve, self._from_us = source, config, sieve, from_us
@@ -65,14 +68,10 @@ class FrameStream:
         self._only_keys = config.policy == "keyframes"
         if self._only_keys and source.video is not None:
             source.video.codec_context.skip_frame = "NONKEY"
+        self.until_us = 0
         self.packet_errors = 0
         self.corrupt_frames = 0
         self.gave_up = self.encrypted = False
-
-    @property
-    def until_us(self) -> int:
-        """How far picture or sound reached."""
-        return max(track.until_us for track in self._tracks.values())
 
     def __iter__(self) -> Iterator[Decoded]:
         """All frames, to the end of the streams. Errors: the reader's StoreError or AccessDenied."""
@@ -151,7 +150,11 @@ class FrameStream:
         """A packet was there and whole, though nothing was decoded of it."""
         shown_us = self._clock_us(packet.pts, track)
         if shown_us is not None and packet.size and not packet.is_corrupt:
-            track.until_us = max(track.until_us, shown_us + to_us(packet.duration or 0, track.time_base))
+            self._reach(shown_us + to_us(packet.duration or 0, track.time_base), track)
+
+    def _reach(self, until_us: int, track: Track) -> None:
+        track.until_us = max(track.until_us, until_us)
+        self.until_us = max(self.until_us, until_us)
 
     def _decoded(self, packet: Any, track: Track) -> Iterator[Decoded]:
         if track.given_up:
@@ -184,7 +187,7 @@ class FrameStream:
         until_us = at_us + self._length_us(frame, track)
         decoded = Decoded(track, frame, at_us, until_us, not track.damaged)
         track.damaged, track.started = bool(frame.is_corrupt), True
-        track.until_us = max(track.until_us, until_us)
+        self._reach(until_us, track)
         return decoded
 
     def _at_us(self, frame: Any, track: Track) -> int:
