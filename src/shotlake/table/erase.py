@@ -25,7 +25,7 @@ from shotlake.errors import NotFound
 from shotlake.table.committer import complete_commits
 from shotlake.table.lake import Lake, delta_errors
 from shotlake.table.lease import Lease
-from shotlake.table.maintenance import LEASE_KEY, checkpoint, delete_videos, forget
+from shotlake.table.maintenance import LEASE_KEY, blank_videos, checkpoint, delete_videos, forget
 from shotlake.table.readers import retired_videos
 from shotlake.table.rewrite import data_files
 from shotlake.table.rows import table_of
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 ERASED = "erased"
 VIDEO_TABLES = [name for name, schema in TABLES.items() if "video_id" in schema.names]
+# The accounts of a run stay, without a word about the video: how many cells were planned, written and lost.
+BLANKED = {"units": ("uri", "content_sha256"), "failures": ("uri", "message")}
 LOG_RETENTION = "delta.logRetentionDuration"
 
 
@@ -137,6 +139,8 @@ def _retire(lake: Lake, videos: dict[str, str], run_id: str) -> None:
 
 
 def _delete(lake: Lake, table: str, ids: pa.Array) -> int:
+    if table in BLANKED:
+        return blank_videos(lake, table, ids, BLANKED[table])
     if table != "retired":
         return delete_videos(lake, table, ids)
     return sum(delete_videos(lake, table, ids, key) for key in _spaces(lake))  # not the erased ones: they have no space

@@ -7,7 +7,7 @@ files younger than the retention, are never removed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -81,19 +81,44 @@ def forget(lake: Lake, video_ids: pa.Array, embed_key: str) -> None:
 
 def delete_videos(lake: Lake, table: str, video_ids: pa.Array, embed_key: str | None = None) -> int:
     """Delete the rows of videos, of one space or of all; only the files that hold such rows are written anew."""
-    gone, new, deleted = [], [], 0
-    for file in data_files(lake, table) if len(video_ids) else []:
-        if embed_key not in (None, file.partition.get("embed_key", embed_key)):
-            continue
-        wanted = _rows_of(read_rows(lake, table, file, ["video_id", "embed_key"]), video_ids, embed_key)
+    if not len(video_ids):
+        return 0
+    return _rewrite(lake, table, lambda rows: _rows_of(rows, video_ids, embed_key), ())
+
+
+def blank_videos(lake: Lake, table: str, video_ids: pa.Array, columns: Sequence[str]) -> int:
+    """Empty some columns in the rows of videos, `uri` among them; rows without a uri are left as they are."""
+    return _rewrite(
+        lake, table, lambda rows: pc.and_(_rows_of(rows, video_ids, None), pc.is_valid(rows["uri"])), columns
+    )
+
+
+def _rewrite(lake: Lake, table: str, choose: Callable[[pa.Table], pa.ChunkedArray], blank: Sequence[str]) -> int:
+    """Delete the chosen rows, or empty the columns `blank` in them; the number of rows chosen."""
+    gone: list[DataFile] = []
+    new: list[DataFile] = []
+    chosen = 0
+    for file in data_files(lake, table):
+        wanted = choose(_with_partition(read_rows(lake, table, file, ["video_id", "embed_key", "uri"]), file))
         if not pc.any(wanted).as_py():
             continue
-        kept = read_rows(lake, table, file).filter(pc.invert(wanted))
+        rows = read_rows(lake, table, file)
+        kept = rows if blank else rows.filter(pc.invert(wanted))
+        for name in blank:
+            field = rows.schema.field(name)
+            emptied = pc.if_else(wanted, pa.scalar(None, field.type), rows[name])
+            kept = kept.set_column(rows.schema.get_field_index(name), field, emptied)
         gone.append(file)
         new += [write_rows(lake, table, kept, file.partition)] if len(kept) else []
-        deleted += len(wanted) - len(kept)
+        chosen += pc.sum(wanted).as_py()
     replace(lake, table, gone, new, data_change=True)
-    return deleted
+    return chosen
+
+
+def _with_partition(rows: pa.Table, file: DataFile) -> pa.Table:
+    if "embed_key" in file.partition:
+        rows = rows.append_column("embed_key", pa.array([file.partition["embed_key"]] * len(rows), pa.string()))
+    return rows
 
 
 def _rows_of(rows: pa.Table, video_ids: pa.Array, embed_key: str | None) -> pa.ChunkedArray:
