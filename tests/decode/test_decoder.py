@@ -180,12 +180,12 @@ def test_split_units_equal_the_single_pass(tmp_path):
     for name, codec in (("a.mp4", "aac"), ("a.mkv", "flac"), ("a.ts", "mp2")):
         path = paint(
             tmp_path / name,
-            Picture(frame_times(30 * 25), options={"preset": "veryfast", "g": "60", "bf": "3"}),
-            Sound(30.0, rate_hz=48_000, codec=codec),
+            Picture(frame_times(16 * 25), options={"preset": "ultrafast", "g": "60", "bf": "3"}),
+            Sound(16.0, rate_hz=48_000, codec=codec),
         )
         whole = columns(decode(units_of(path))[0])
-        together = columns(decode(units_of(path, cells_a_unit=4))[0])
-        apart = columns([batch for unit in units_of(path, cells_a_unit=4) for batch in decode([unit])[0]])
+        together = columns(decode(units_of(path, cells_a_unit=3))[0])
+        apart = columns([batch for unit in units_of(path, cells_a_unit=3) for batch in decode([unit])[0]])
         for column in whole:
             np.testing.assert_array_equal(together[column], whole[column])
             if column == "waveform" and codec != "flac":  # dither and noise substitution have a random state
