@@ -86,7 +86,8 @@ def make_media(folder: Path, seconds: float) -> dict[str, Path]:
         "1080p": ("small_bunny_1080p_60fps.mp4", "libx264", (1920, 1080), x264, seconds),
         "hevc": ("bear-1280x720-hevc.mp4", "libx265", (1280, 720), {"preset": "ultrafast"}, seconds / 4),
         "vp9": ("testsrc2_vp9.webm", "libvpx-vp9", (1280, 720), {"cpu-used": "8"}, seconds / 4),
-        "av1": ("", "libsvtav1", (1280, 720), {"preset": "12", "crf": "18"}, seconds / 4),  # libav cannot copy its decoder's name
+        # libav cannot copy an AV1 stream under its decoder's name, so this one is painted
+        "av1": ("", "libsvtav1", (1280, 720), {"preset": "12", "crf": "18"}, seconds / 4),
     }
     made = {}
     for name, (clip, codec, size, options, length_s) in clips.items():
