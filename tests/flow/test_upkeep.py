@@ -10,6 +10,7 @@ from tests.flow.lakes import local_config, run, segments
 
 from shotlake.cli import main
 from shotlake.errors import SourceMissing, UsageError
+from shotlake.flow.status import lake_balance
 from shotlake.flow.upkeep import erase_videos, maintain_lake, relocate_archive
 from shotlake.table.lake import Lake
 from shotlake.world.archive import Truth
@@ -70,3 +71,18 @@ def test_what_cannot_be_meant_is_refused(small, tmp_path: Path) -> None:
         erase_videos(str(tmp_path / "other.mp4"), None, "r", config)
     with pytest.raises(SourceMissing, match="knows nothing of"):
         relocate_archive(str(tmp_path), str(folder), config)
+
+
+def test_the_balance_holds_after_changes_maintenance_and_content_that_came_back(small, tmp_path: Path) -> None:
+    folder, config, _ = small
+    one, other = sorted(folder.iterdir())
+    original = tmp_path / "original"
+    shutil.copy2(one, original)
+    shutil.copyfile(other, one)
+    assert run(folder, config).ledger.videos["indexed"] == 1
+    assert lake_balance(config.lake)["balanced"]
+    maintain_lake(config)
+    assert lake_balance(config.lake)["balanced"], "after retired rows were removed"
+    shutil.copy2(original, one)
+    assert run(folder, config).ledger.videos["indexed"] == 1
+    assert lake_balance(config.lake)["balanced"], "after the first content came back"
