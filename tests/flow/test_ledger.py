@@ -41,6 +41,15 @@ def test_clips_without_a_vector_become_lost_cells() -> None:
     assert ready.planned == ready.written + sum(part.n_cells for part in ready.lost)
 
 
+def test_rows_of_a_unit_that_failed_in_the_end_are_not_waited_for() -> None:
+    first = unit(0, 3)
+    failed = UnitOutcome(first, "failed", 3, 0, (LostRange(0, 3, "source_changed"),), "source_changed")
+    tally = UnitTally()
+    assert tally.add(report({first.unit_id: 2}))[1] == []
+    assert tally.add(report({}, [failed]))[1] == [failed]
+    assert tally.add(report({first.unit_id: 1}))[1] == []
+
+
 def test_a_unit_without_a_single_clip_is_heard_of() -> None:
     first = unit(0, 0)
     outcome = UnitOutcome(first, "failed", 0, 0, (), "not_media")

@@ -22,7 +22,8 @@ VIDEO_CLASSES = ("indexed", "partial", "unchanged", "skipped", "failed", "deferr
 class UnitTally:
     """Joins reports: an outcome is ready once all its decoded clips were written or lost.
 
-    Rows of one unit may come in several reports, before or behind its outcome.
+    Rows of one unit may come in several reports, before or behind its outcome. Those of a unit that failed in the end
+    are not waited for: the committer leaves them out.
     """
 
     def __init__(self) -> None:
@@ -49,12 +50,15 @@ class UnitTally:
 
     def _is_whole(self, unit_id: str) -> bool:
         outcome = self._outcomes.get(unit_id)
-        return outcome is not None and outcome.written == self._written[unit_id] + len(self._lost.get(unit_id, ()))
+        if outcome is None:
+            return False
+        rows = self._written[unit_id] + len(self._lost.get(unit_id, ()))
+        return outcome.status == "failed" or outcome.written == rows
 
     def _close(self, unit_id: str) -> UnitOutcome:
         outcome, lost = self._outcomes.pop(unit_id), self._lost.pop(unit_id, [])
         written = self._written.pop(unit_id, 0)
-        if not lost:
+        if not lost or outcome.status == "failed":
             return outcome
         return replace(
             outcome,

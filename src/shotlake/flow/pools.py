@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,12 +164,13 @@ def run_here(blocks: list[Block], job: Job, rows_per_file: int) -> Iterator[Repo
     embed = EmbedClips(job.embed, 0.0)
     write = WriteVectors(job.lake_root, job.run_id, job.provenance)
     waiting: list[Batch] = []
-    for block in blocks:
-        for clips in decode({name: np.array(texts, dtype=object) for name, texts in block.items()}):
-            waiting.append(embed(clips))
-            if sum(len(batch["segment_id"]) for batch in waiting) >= rows_per_file:
-                yield _written(write, waiting)
-                waiting = []
+    with closing(decode):
+        for block in blocks:
+            for clips in decode({name: np.array(texts, dtype=object) for name, texts in block.items()}):
+                waiting.append(embed(clips))
+                if sum(len(batch["segment_id"]) for batch in waiting) >= rows_per_file:
+                    yield _written(write, waiting)
+                    waiting = []
     if waiting:
         yield _written(write, waiting)
 

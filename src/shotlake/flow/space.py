@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shotlake.config import Config
-from shotlake.decode.decoder import SEGMENTER
+from shotlake.decode.decoder import segmenter
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
 from shotlake.records import ClipSpec, embed_key
@@ -25,7 +25,9 @@ def open_space(config: Config) -> VectorSpace:
     """Load the configured encoder. Errors: BadModel."""
     encoder = load_encoder(config.embed)
     spec = _clip_spec(encoder.clip_spec, config)
-    return VectorSpace(encoder, spec, embed_key(encoder.fingerprint, spec, SEGMENTER, config.decode.policy))
+    return VectorSpace(
+        encoder, spec, embed_key(encoder.fingerprint, spec, segmenter(config.decode), config.decode.policy)
+    )
 
 
 def describe(config: Config) -> dict[str, Any]:

@@ -103,6 +103,10 @@ class DecodeUnits:
         self.clip_spec = clip_spec
         self.decoder = ClipDecoder(clip_spec, config)
 
+    def close(self) -> None:
+        """End the decoder's child process; an actor's ends with the actor."""
+        self.decoder.close()
+
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         units = [work_unit_from_json(str(text)) for text in batch["unit"]]
         texts = {unit.unit_id: (str(u), str(m)) for unit, u, m in zip(units, batch["unit"], batch["media"])}

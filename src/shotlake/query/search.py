@@ -27,7 +27,7 @@ from shotlake.query.moments import Candidate, Moment, merge_moments
 from shotlake.query.page import choose_page
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.terms import JoinedQuery, TermVectors, join_terms, resolve_terms
-from shotlake.records import SPACES, Hit, QueryVectors, Space
+from shotlake.records import SPACES, Fingerprint, Hit, QueryVectors, Space
 from shotlake.table.lake import Lake
 from shotlake.table.readers import retired_videos
 
@@ -212,6 +212,14 @@ def _generation_of(index_root: str, encoder: Encoder) -> Manifest:
     for manifest in manifests:
         if manifest.fingerprint == encoder.fingerprint:
             return manifest
-    names = ", ".join(f"{m.fingerprint.model_id} {m.fingerprint.revision}".strip() for m in manifests)
-    asked = f"{encoder.fingerprint.model_id} {encoder.fingerprint.revision}".strip()
-    raise BadModel(f"the lake is indexed for {names}, the query's model is {asked}; set embed.model to the lake's")
+    names = ", ".join(_name(manifest.fingerprint) for manifest in manifests)
+    raise BadModel(
+        f"the lake is indexed for {names}, the query's model is {_name(encoder.fingerprint)}; "
+        "set embed.model to the lake's, or backfill with this one"
+    )
+
+
+def _name(fingerprint: Fingerprint) -> str:
+    """Enough of an encoder to tell it from another of its name."""
+    revision = f" {fingerprint.revision}" if fingerprint.revision else ""
+    return f"{fingerprint.model_id}{revision} (weights {fingerprint.weights_sha256[:8]})"
