@@ -163,7 +163,8 @@ def test_without_lake_index_or_the_right_model_one_sentence_says_what_to_do(tmp_
     with pytest.raises(NoIndex, match="shotlake index build"):
         open_search(lake, tmp_path)
     index_lake(lake)
-    with pytest.raises(BadModel, match=r"toy 1 \(weights w\), the query's model is toy 2 \(weights w\); set embed\.model"):
+    said = r"toy 1 \(weights w\), the query's model is toy 2 \(weights w\); set embed\.model"
+    with pytest.raises(BadModel, match=said):
         open_search(lake, tmp_path, encoder=ToyEncoder("2"))
     assert open_search(lake, tmp_path).manifest.embed_key == KEY
     assert open_search(lake, tmp_path).manifest.plan.dim == DIM
