@@ -74,6 +74,15 @@ def test_videos_and_cells_balance_and_what_did_not_end_is_deferred() -> None:
     assert ledger.cells["deferred"] == 4
 
 
+def test_a_video_without_a_unit_left_is_unchanged() -> None:
+    ledger = Ledger()
+    ledger.videos.update(listed=1, deferred=1)
+    ledger.expect(VIDEO.video_id, [])
+    ledger.close()
+    assert ledger.balanced
+    assert ledger.videos["unchanged"] == 1
+
+
 def test_a_missing_video_or_cell_is_seen() -> None:
     ledger = Ledger()
     ledger.videos["listed"] = 1

@@ -38,6 +38,8 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
                     if found.todo:
                         run.start_engine()
                     for wave in found.waves:  # a bounded number of videos, which is what the driver holds
+                        if run.is_full:
+                            break
                         progress("probe", 0, len(wave))
                         plan = plan_wave(wave, root, run)  # a probe a video, 1..n units of about 10 minutes each
                         progress("probe", len(wave), len(wave))

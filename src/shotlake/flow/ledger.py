@@ -94,6 +94,11 @@ class Ledger:
 
     def expect(self, video_id: str, units: Sequence[WorkUnit], done: Iterable[tuple[str, str]] = ()) -> None:
         """A video whose `units` are about to run; `done` are (status, code) of units that earlier runs finished."""
+        if not units:  # earlier runs did it all
+            self.videos["deferred"] -= 1
+            self.videos["unchanged"] += 1
+            self.done.add(video_id)
+            return
         self._open[video_id] = _Open(len(units), list(done))
         self._open_cells |= {unit.unit_id: unit.n_cells for unit in units}
         self.cells["planned"] += sum(unit.n_cells for unit in units)

@@ -129,12 +129,16 @@ class Run:
         self._sequence += 1
         self.lake.append(table, rows, (f"{self.run_id}/{table}", self._sequence))
 
+    @property
+    def is_full(self) -> bool:
+        """True once `limits.max_hours` of video are planned."""
+        return self._planned_us >= (self.config.limits.max_hours or math.inf) * 3.6e9
+
     def within_limit(self, units: list[WorkUnit]) -> list[WorkUnit]:
         """Those of the units that `limits.max_hours` leaves room for; the others are deferred."""
-        limit_us = (self.config.limits.max_hours or math.inf) * 3.6e9
         kept = []
         for unit in units:
-            if self._planned_us >= limit_us:
+            if self.is_full:
                 break
             self._planned_us += unit.n_cells * self.space.clip_spec.stride_us
             kept.append(unit)
