@@ -9,9 +9,11 @@ import pytest
 from tests.flow.lakes import local_config, run, segments
 
 from shotlake.cli import main
+from shotlake.embed.load import load_encoder
 from shotlake.errors import SourceMissing, UsageError
 from shotlake.flow.status import lake_balance
 from shotlake.flow.upkeep import erase_videos, maintain_lake, relocate_archive
+from shotlake.query.search import LakeSearch
 from shotlake.table.lake import Lake
 from shotlake.world.archive import Truth
 
@@ -57,10 +59,22 @@ def test_an_erased_video_leaves_no_trace_and_does_not_come_back(small, capsys: p
     assert main(arguments) == 0
     assert "traces" in capsys.readouterr().out
     assert str(victim) not in set(segments(config, "uri")["uri"].to_pylist())
+    for file in Path(config.lake).glob("index/**/columns.arrow"):
+        assert str(victim).encode() not in file.read_bytes()
+    hits = LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle", limit=50).hits
+    assert hits and str(victim) not in {hit.video_uri for hit in hits}
     report = run(folder, config)
     assert (report.ledger.videos["skipped"], report.ledger.videos["unchanged"]) == (1, 1)
     assert report.ledger.balanced
     assert len(segments(config)) < first.ledger.cells["written"]
+
+
+def test_the_last_video_takes_the_index_with_it(small) -> None:
+    folder, config, _ = small
+    done = erase_videos(None, str(folder), "request 18", config)
+    assert done["n_videos"] == 2 and not done["traces"]
+    assert not [path for path in Path(config.lake).glob("index/**/*") if path.is_file()]
+    assert len(segments(config)) == 0
 
 
 def test_what_cannot_be_meant_is_refused(small, tmp_path: Path) -> None:

@@ -79,6 +79,14 @@ def maintain(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None
     return print_counts(maintain_lake(load(config, sets, lake)), as_json)
 
 
+@app.command(epilog="Example: shotlake migrate --lake ./lake")
+def migrate(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Give a lake of an earlier version the columns that this one knows."""
+    from shotlake.flow.upkeep import migrate_lake
+
+    return print_counts(migrate_lake(load(config, sets, lake)), as_json)
+
+
 @app.command(epilog="Example: shotlake relocate s3://old/masters s3://new/masters --lake s3://my-lake/shotlake")
 def relocate(
     old_root: Annotated[str, typer.Argument(help="The root as it was backfilled.")],

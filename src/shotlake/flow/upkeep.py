@@ -13,15 +13,19 @@ from shotlake.catalog.changes import listed_table, match_moved
 from shotlake.catalog.listing import default_collection, list_videos
 from shotlake.config import Config
 from shotlake.errors import SourceMissing, UsageError
+from shotlake.flow.build_index import build_index, index_root
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
+from shotlake.index.prune import prune
+from shotlake.index.publish import POINTERS, list_embed_keys
 from shotlake.records import Video
 from shotlake.table.committer import Committer, recover
 from shotlake.table.erase import erase, find_videos
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import maintain
-from shotlake.table.readers import latest_videos
+from shotlake.table.migrate import migrate
+from shotlake.table.readers import latest_videos, live_segments
 from shotlake.table.relocate import Move, relocate
 
 
@@ -50,8 +54,10 @@ def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, 
 
 
 def erase_videos(uri: str | None, prefix: str | None, reason: str, config: Config) -> dict[str, Any]:
-    """Remove every trace of an object, or of all objects under a prefix, and search the lake for what is left.
+    """Remove every trace of an object, or of all objects under a prefix, and search the tables for what is left.
 
+    The index is built again without them, and its earlier generations are removed; an index of another space than the
+    configured one hides erased videos until it is built again.
     Errors: UsageError (neither or both given), SourceMissing (nothing of it in the lake).
     """
     if (uri is None) == (prefix is None):
@@ -64,4 +70,26 @@ def erase_videos(uri: str | None, prefix: str | None, reason: str, config: Confi
         raise SourceMissing(
             f"the lake knows no video {'named' if uri else 'below'} {start!r}; `shotlake status` counts"
         )
-    return asdict(erase(lake, videos, new_run_id(), getpass.getuser(), reason, config.table))
+    done = erase(lake, videos, new_run_id(), getpass.getuser(), reason, config.table)
+    return {**asdict(done), "index_files": _forget_in_indexes(lake, config)}
+
+
+def migrate_lake(config: Config) -> dict[str, Any]:
+    """Give a lake of an earlier version the columns that it lacks; nothing is rewritten. Errors: LeaseHeld."""
+    added = migrate(Lake.open(config.lake), new_run_id(), config.table)
+    return {"added": ", ".join(added) or "nothing"}
+
+
+def _forget_in_indexes(lake: Lake, config: Config) -> int:
+    """Build the index of the configured space without what was erased, and remove all files of earlier ones."""
+    space = open_space(config)
+    if space.key not in list_embed_keys(index_root(lake)):
+        return 0
+    if any(live_segments(lake, space.key, ["segment_id"])):
+        build_index(config, space)
+        return len(prune(index_root(lake), space.key, keep=1))
+    folder = storage.join(index_root(lake), space.key)  # nothing is left to index: pointers go first, then the rest
+    names = sorted(storage.names(folder), key=lambda name: not name.startswith(POINTERS))
+    for name in names:
+        storage.delete(storage.join(folder, name))
+    return len(names)
