@@ -38,7 +38,7 @@ def test_a_text_field_takes_the_text_as_it_stands(text: str) -> None:
         ("foo=1", "unknown key foo: `shotlake config schema` lists all keys"),
         (
             "catalog.unit_s=10min",
-            "catalog.unit_s is '10min': give a plain number (of seconds), without a unit behind it",
+            "catalog.unit_s is '10min': give a plain number of seconds, without a unit behind it",
         ),
         ("serve.max_body_bytes=1 MB", "serve.max_body_bytes is '1 MB': give a plain number (of bytes)"),
         ("index.target_recall=95", "index.target_recall is 95: input should be less than or equal to 1"),

@@ -285,10 +285,9 @@ def _sentence(error: ValidationError) -> str:
         keys = [key for key in known if key.startswith(f"{path}.")]
         return f"{path} is {value!r}: it is a section; set a key of it, such as {keys[0]}"
     if isinstance(value, str) and re.fullmatch(r"\s*[\d.]+\s*[a-zA-Z%]+\s*", value):
-        unit = {"s": "seconds", "bytes": "bytes", "hours": "hours", "px": "pixels"}.get(
-            path.rsplit("_", 1)[-1], "its unit"
-        )
-        return f"{path} is {value!r}: give a plain number (of {unit}), without a unit behind it"
+        units = {"s": " of seconds", "bytes": " of bytes", "hours": " of hours", "px": " of pixels"}
+        unit = units.get(path.rsplit("_", 1)[-1], "")
+        return f"{path} is {value!r}: give a plain number{unit}, without a unit behind it"
     rule = first["msg"][0].lower() + first["msg"][1:]
     meaning = f" ({known[path]})" if known.get(path) else ""
     return f"{path} is {value!r}: {rule}{meaning}"
