@@ -40,7 +40,7 @@ def test_a_text_field_takes_the_text_as_it_stands(text: str) -> None:
             "catalog.unit_s=10min",
             "catalog.unit_s is '10min': give a plain number of seconds, without a unit behind it",
         ),
-        ("serve.max_body_bytes=1 MB", "serve.max_body_bytes is '1 MB': give a plain number (of bytes)"),
+        ("serve.max_body_bytes=1 MB", "serve.max_body_bytes is '1 MB': give a plain number of bytes"),
         ("index.target_recall=95", "index.target_recall is 95: input should be less than or equal to 1"),
         ("embed.device=gpu", "embed.device is 'gpu': input should be 'auto', 'cpu' or 'cuda'"),
         ("index.spaces=[fused, smell]", "index.spaces is 'smell'"),
