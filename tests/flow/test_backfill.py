@@ -160,10 +160,12 @@ def test_a_large_archive_needs_an_encoder_by_name(copies: Path, tmp_path: Path) 
     assert run(copies, config).ledger.videos["indexed"] == 4
 
 
-def test_sigterm_commits_what_is_finished_and_the_next_run_converges(demo_lake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_sigterm_commits_what_is_finished_and_the_next_run_converges(engine: str, demo_lake, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     sets = [
-        "flow.engine=local",
+        f"flow.engine={engine}",
+        "flow.num_cpus=2",
         "catalog.block_s=1",
         "table.rows_per_file=1",
         "table.commit_units=1",

@@ -37,6 +37,7 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
                     found = survey(root, run)  # every object of the root: skipped, unchanged, known to fail, or to do
                     if found.todo:
                         run.start_engine()
+                        stop.arm()
                     for wave in found.waves:  # a bounded number of videos, which is what the driver holds
                         if run.is_full:
                             break

@@ -10,6 +10,9 @@ from types import FrameType
 from typing import Any
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 class Interrupted(BaseException):
     """A person or a scheduler asked the run to stop; `signum` says how."""
 
@@ -28,9 +31,13 @@ class Interruptible:
 
     def __enter__(self) -> Interruptible:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                self._before[signum] = signal.signal(signum, self._handle)
+            self._before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
         return self
+
+    def arm(self) -> None:
+        """Take the signals again: Ray's start gives SIGTERM to a handler of its own, which aborts the process."""
+        for signum in self._before:
+            signal.signal(signum, self._handle)
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
