@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
