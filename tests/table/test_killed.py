@@ -30,7 +30,7 @@ CHILD = textwrap.dedent(
     from shotlake.table.readers import finished_units
 
     lake, run_id = Lake.create_or_open(sys.argv[1]), sys.argv[2]
-    with Lease.acquire(lake.root, KEY, "/archive", run_id, 2) as lease:
+    with Lease.acquire(lake.root, KEY, "/archive", run_id, 5) as lease:
         recover(lake, lease)
         done = set(finished_units(lake, KEY, ["unit_id"])["unit_id"].to_pylist())
         print("begun", len(done), flush=True)
