@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -106,6 +107,23 @@ def test_an_object_is_read_in_cached_blocks(root: str) -> None:
         assert reader.read(1) == b"" and reader.seek(5, os.SEEK_CUR) == 1005
         with pytest.raises(OSError, match="before the start"):
             reader.seek(-1)
+
+
+@pytest.mark.parametrize(
+    ("starts", "is_whole"),
+    [((0,), True), ((950, 0), True), ((0, 500, 100, 200), True), ((300, 0), True), ((0, 500), False)],
+)
+def test_what_passes_from_front_to_back_is_hashed(starts: tuple[int, ...], is_whole: bool) -> None:
+    """The tail may be read first, as an index of a video is; who skips something names no hash."""
+    data = os.urandom(1000)
+    reader = storage.ObjectReader(lambda start, end: data[start:end], 1000, 100)
+    for start in starts[:-1]:
+        reader.seek(start)
+        reader.read(100)
+        assert reader.content_sha256 is None
+    reader.seek(starts[-1])
+    reader.read(-1)
+    assert reader.content_sha256 == (hashlib.sha256(data).hexdigest() if is_whole else None)
 
 
 def test_a_replaced_object_is_noticed(root: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from fractions import Fraction
 
@@ -236,6 +237,20 @@ def test_usage_is_measured(tmp_path):
     assert all(outcome.usage.cpu_s > 0 and outcome.usage.wall_s > 0 for outcome in outcomes)
     assert sum(outcome.usage.bytes_read for outcome in outcomes) == path.stat().st_size
     assert sum(outcome.usage.requests for outcome in outcomes) == 1
+
+
+def test_a_file_that_was_read_whole_is_hashed(tmp_path):
+    path = paint(tmp_path / "a.mp4", Picture(frame_times(400), noise=20), None, {"movflags": "faststart"})
+    data = path.read_bytes()
+
+    def hashes(units):
+        reader = ObjectReader(lambda start, end: data[start:end], len(data), 1 << 16)
+        items = decode_run(units, SPEC, CONFIG, lambda video: reader)
+        return [item.content_sha256 for item in items if isinstance(item, UnitOutcome)]
+
+    units = units_of(path, cells_a_unit=2)
+    assert hashes(units) == [None, None, None, hashlib.sha256(data).hexdigest()]
+    assert hashes(units[:2]) == [None, None]
 
 
 def test_runs_are_contiguous_units_of_one_video(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -89,6 +90,7 @@ def test_the_child_gives_what_this_process_gives(faults):
     assert_same(there[0], here[0])
     assert [o.status for o in there[1]] == ["ok"] * 6
     assert [o.media for o in there[1]] == [o.media for o in here[1]]
+    assert {o.content_sha256 for o in there[1]} == {hashlib.sha256((faults / "good.mp4").read_bytes()).hexdigest()}
     assert all(o.usage.cpu_s > 0 and o.usage.wall_s > 0 for o in there[1])
     assert sum(o.usage.bytes_read for o in there[1]) == 3 * (faults / "good.mp4").stat().st_size
 

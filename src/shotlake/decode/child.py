@@ -103,6 +103,9 @@ class _ParentReader(ObjectReader):
         self._parent.beat()
         return super().read(size)
 
+    def _hash_on(self) -> None:
+        """Left to the parent, whose word counts."""
+
 
 def main() -> None:
     """Serve runs of units until the parent goes away. argv: connection fd, memory fd, settings as JSON."""

@@ -193,7 +193,7 @@ def _with_reading(outcome: UnitOutcome, reader: ObjectReader) -> UnitOutcome:
     """The outcome with what was really read for it since the last one; the child only knows what it asked for."""
     usage = replace(outcome.usage, bytes_read=reader.bytes_read, requests=reader.requests)
     reader.bytes_read = reader.requests = 0
-    return replace(outcome, usage=usage)
+    return replace(outcome, usage=usage, content_sha256=reader.content_sha256)
 
 
 def _answer(reader: ObjectReader, wanted: list[int], refused: list[ShotlakeError]) -> bytes:

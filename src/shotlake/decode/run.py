@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -88,7 +89,7 @@ def _decode_run(
                 clips = filter(ledger.enter, sweep.clips(_end_cell(left[0])))
                 while batch := list(islice(clips, config.clips_per_batch)):
                     yield make_batch(batch, left[0], spec)
-                yield ledger.close(meter.take())
+                yield replace(ledger.close(meter.take()), content_sha256=reader.content_sha256)
                 left.popleft()
     except (MediaError, StoreError) as error:
         for unit in left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import OrderedDict
 from collections.abc import Callable
@@ -35,6 +36,7 @@ class ObjectReader(io.RawIOBase):
 
     `fetch(start, end)` gives the bytes [start, end). With `look_ahead` the next block is fetched while this one is
     used, as soon as two neighbours were asked for. `error` keeps the error that a caller in C may have swallowed.
+    What passes through from front to back is hashed on the way.
     """
 
     def __init__(
@@ -52,10 +54,16 @@ class ObjectReader(io.RawIOBase):
         self._coming: dict[int, Future[bytes]] = {}
         self._ahead = ThreadPoolExecutor(1, "look-ahead") if look_ahead else None
         self._before = -1
+        self._digest, self._digested = hashlib.sha256(), 0  # of so many blocks from the front
         self._position = 0
         self.bytes_read = 0
         self.requests = 0
         self.error: ShotlakeError | None = None
+
+    @property
+    def content_sha256(self) -> str | None:
+        """Hex sha256 of the object; None where a part of it was left out, or was read before what precedes it."""
+        return self._digest.hexdigest() if self._digested > self._last else None
 
     def readable(self) -> bool:
         return True
@@ -110,6 +118,7 @@ class ObjectReader(io.RawIOBase):
                 self.error = error
                 raise
             self._keep(index, block)
+            self._hash_on()
         if self._ahead and index == self._before + 1:
             self._look_ahead(index + 1)
         self._before = index
@@ -129,6 +138,11 @@ class ObjectReader(io.RawIOBase):
         known = index > self._last or index in self._pinned or index in self._recent or index in self._coming
         if self._ahead and not known:
             self._coming[index] = self._ahead.submit(self._read_block, index)
+
+    def _hash_on(self) -> None:
+        while block := self._pinned.get(self._digested) or self._recent.get(self._digested):
+            self._digest.update(block)
+            self._digested += 1
 
     def _keep(self, index: int, block: bytes) -> None:
         if index in (0, self._last):
