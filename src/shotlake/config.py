@@ -66,6 +66,9 @@ class DecodeConfig(Section):
     snap_to_shots: bool = Field(
         False, description="edges of segments move to a shot boundary within 15% of the window; their number stays"
     )
+    device: Literal["cpu", "nvdec"] = Field(
+        "cpu", description="nvdec: a GPU decodes what it can, the CPU the rest; the run counts both"
+    )
     clips_per_batch: Positive = Field(16, description="clips that leave the decoder together; bounds its memory")
     max_pixels: Positive = Field(8192 * 8192, description="larger pictures are refused before a frame is allocated")
     max_errors: Positive = Field(100, description="packet errors in a row after which a stream is given up")
@@ -78,8 +81,10 @@ class DecodeConfig(Section):
 class EmbedConfig(Section):
     """Which encoder, and how it is run."""
 
-    model: str = Field("mini", description="mini | a local directory | a hub id | python:module.Class")
-    revision: str = Field("", description="pinned revision of a hub id")
+    model: str = Field(
+        "mini", description="mini | a local directory | a hub id | late-fusion | python:module.Class"
+    )
+    revision: str = Field("", description="pinned revision of a hub id: the 40 hex digits of a commit")
     window_s: Annotated[float, Field(gt=0, le=3600)] | None = Field(
         None, description="segment length; the encoder's own if empty"
     )
@@ -87,7 +92,10 @@ class EmbedConfig(Section):
         None, description="segment distance; the window if empty"
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
-    batch_size: Positive = Field(64, description="clips a forward pass")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="numbers of a large network; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+    batch_size: Positive = Field(64, description="clips a forward pass at the most; halved where memory is short")
 
 
 class TableConfig(Section):

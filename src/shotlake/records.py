@@ -200,6 +200,7 @@ class UnitOutcome:
     packet_errors: int = 0
     salvaged_until_us: int | None = None
     content_sha256: str | None = None
+    device: Literal["", "cpu", "nvdec"] = ""  # what decoded its pictures
     usage: Usage = field(default_factory=Usage)
 
     def to_json(self) -> str:

@@ -213,6 +213,8 @@ def test_the_books_name_their_price(demo_lake) -> None:
     cost = demo_lake.report.to_json()["cost"]
     assert 0 < cost["usd_busy"] <= cost["usd"]
     assert "assumed" in cost["price_basis"]
+    decoded_on = demo_lake.report.to_json()["decoded_on"]
+    assert decoded_on["nvdec"] == 0 and decoded_on["cpu"] >= demo_lake.report.ledger.videos["indexed"] - 2
     rows = Lake.open(demo_lake.config.lake).read("costs")
     assert pc.sum(rows["BilledCost"]).as_py() == pytest.approx(cost["usd"], rel=0.05)
 

@@ -95,6 +95,9 @@ def backfill(
     if report.ledger.codes:
         reasons = ", ".join(f"{n} {code}" for code, n in sorted(report.ledger.codes.items()))
         say(f"codes   {reasons}   (`shotlake failures` has the details)")
+    if tree.decode.device != "cpu":
+        devices = report.ledger.devices
+        say(f"decode  {devices['nvdec']} units on nvdec, {devices['cpu']} on the CPU instead")
     say(f"cost    {cost_line(report.cost)}")
     say(f"index   {report.generation or 'unchanged'}")
     return status

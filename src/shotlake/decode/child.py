@@ -22,6 +22,7 @@ import av
 import numpy as np
 
 from shotlake.config import DecodeConfig
+from shotlake.decode.accelerate import accelerator
 from shotlake.decode.run import decode_run
 from shotlake.errors import AccessDenied, NotFound, ShotlakeError, SourceChanged, StoreError, Unavailable
 from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, work_unit_from_tree
@@ -113,7 +114,7 @@ def main() -> None:
     memory = mmap.mmap(int(sys.argv[2]), settings["batch_bytes"])
     parent = _Parent(Connection(int(sys.argv[1])))
     spec, config = ClipSpec(**settings["clip_spec"]), DecodeConfig(**settings["config"])
-    _lock_in(config.memory_bytes)
+    _lock_in(config)
     parent.send(ready=True)
     try:
         while True:
@@ -143,14 +144,16 @@ def _serve(parent: _Parent, memory: mmap.mmap, spec: ClipSpec, config: DecodeCon
         parent.send(done=True)
 
 
-def _lock_in(memory_bytes: int) -> None:
-    """From here on: so much memory, no core dump, no further file or socket."""
+def _lock_in(config: DecodeConfig) -> None:
+    """From here on: no core dump, so much memory, no further file or socket; the last two where no GPU is in use."""
     for module in pkgutil.walk_packages(av.__path__, "av."):  # PyAV imports half of itself when it is first needed
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if accelerator(config) is not None:  # CUDA opens devices when it likes, and reserves addresses by the terabyte
+        return
+    if config.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (config.memory_bytes, config.memory_bytes))
     highest = max(int(name) for name in os.listdir("/dev/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, highest + 1))
     with suppress(OSError):

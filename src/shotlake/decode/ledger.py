@@ -76,6 +76,7 @@ class Ledger:
             declared_us=self._declared_us(),
             corrupt_frames=corrupt_frames,
             packet_errors=packet_errors,
+            device=sweep.streams.device,
             salvaged_until_us=sweep.streams.until_us if code in _CUT_SHORT else None,
             usage=usage,
         )

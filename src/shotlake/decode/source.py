@@ -18,6 +18,7 @@ import av
 from av.stream import Disposition
 
 from shotlake.config import DecodeConfig
+from shotlake.decode.accelerate import accelerator
 from shotlake.decode.faults import FOREIGN, check_store, opening_error
 from shotlake.errors import Empty, NoStreams, UnsupportedCodec
 from shotlake.records import MediaInfo
@@ -77,7 +78,14 @@ def open_source(reader: ObjectReader, config: DecodeConfig) -> Source:
         raise Empty("the object has 0 bytes; upload it again")
     options = {"format_whitelist": FORMATS, "max_pixels": str(config.max_pixels)}
     try:
-        container = av.open(reader, "r", options=options, metadata_errors="replace", buffer_size=_IO_BYTES)
+        container = av.open(
+            reader,
+            "r",
+            options=options,
+            metadata_errors="replace",
+            buffer_size=_IO_BYTES,
+            hwaccel=accelerator(config),
+        )
     except FOREIGN as error:
         raise opening_error(error, reader) from error
     try:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from shotlake.config import DecodeConfig
+from shotlake.decode.accelerate import is_from_gpu
 from shotlake.decode.faults import FOREIGN, check_memory, check_store, is_encrypted
 from shotlake.decode.sieve import Sieve
 from shotlake.decode.source import Source, to_us
@@ -72,6 +73,7 @@ class FrameStream:
         self.packet_errors = 0
         self.corrupt_frames = 0
         self.gave_up = self.encrypted = False
+        self.device: Literal["", "cpu", "nvdec"] = ""
 
     def __iter__(self) -> Iterator[Decoded]:
         """All frames, to the end of the streams. Errors: the reader's StoreError or AccessDenied."""
@@ -178,6 +180,8 @@ class FrameStream:
 
     def _place(self, frame: Any, track: Track) -> Decoded | None:
         at_us = self._at_us(frame, track)
+        if track is self.picture and not self.device:
+            self.device = "nvdec" if is_from_gpu(frame, track.stream.codec_context) else "cpu"
         if frame.is_corrupt:
             track.damaged = True
             self.corrupt_frames += at_us >= self._from_us

@@ -86,6 +86,7 @@ class Ledger:
     videos: Counter[str] = field(default_factory=Counter)
     cells: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
+    devices: Counter[str] = field(default_factory=Counter)  # units by what decoded their pictures
     covered_us: int = 0
     failed_new: int = 0
     done: set[str] = field(default_factory=set)  # ids of the videos that ended in this run
@@ -117,6 +118,8 @@ class Ledger:
         self.covered_us += outcome.covered_us
         if outcome.code:
             self.codes[outcome.code] += 1
+        if outcome.device:
+            self.devices[outcome.device] += 1
         self._open_cells.pop(outcome.unit.unit_id)
         video_id = outcome.unit.video.video_id
         video = self._open[video_id]

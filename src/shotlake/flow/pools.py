@@ -28,6 +28,7 @@ Report = dict[str, Any]
 
 EMBED_CPU = 0.4  # what an embed actor leaves to the decoders of a small machine
 WRITE_CPU = 0.1
+NVDEC_GPU = 0.2  # the part of a GPU that its decoders reserve where an embedder works on it too
 PROBE_VIDEOS = 64  # videos a probe task
 
 
@@ -58,18 +59,27 @@ class Pools:
 
     decode_actors: int
     decode_cpu: float
+    decode_gpu: float
     embed_actors: int
     embed_cpu: float
     embed_gpu: float
 
 
-def size_pools(cpus: int, gpus: int, config: FlowConfig) -> Pools:
-    """One decoder a core, one embedder a GPU (an eight cores without); all of it fits, or Ray would wait forever."""
-    embed_actors = config.embed_actors or gpus or max(1, cpus // 8)
-    decode_actors = config.decode_actors or cpus
+def size_pools(cpus: int, gpus: int, config: Config) -> Pools:
+    """One decoder a core, one embedder a GPU (an eight cores without); all of it fits, or Ray would wait forever.
+
+    Decoders that use NVDEC share a part of every GPU, since Ray hides the GPUs from who reserves none.
+    """
+    embedding_gpus = 0 if config.embed.device == "cpu" else gpus
+    decoding_gpus = gpus if config.decode.device == "nvdec" else 0
+    embed_actors = config.flow.embed_actors or embedding_gpus or max(1, cpus // 8)
+    decode_actors = config.flow.decode_actors or cpus
     left = cpus - WRITE_CPU - embed_actors * EMBED_CPU
-    decode_cpu = min(1.0, int(left / decode_actors * 100) / 100)
-    return Pools(decode_actors, max(0.01, decode_cpu), embed_actors, EMBED_CPU, 1.0 if gpus else 0.0)
+    decode_cpu = max(0.01, min(1.0, int(left / decode_actors * 100) / 100))
+    share = NVDEC_GPU if embedding_gpus else 1.0
+    decode_gpu = int(share / -(-decode_actors // decoding_gpus) * 1e4) / 1e4 if decoding_gpus else 0.0
+    embed_gpu = 0.0 if not embedding_gpus else 1.0 - NVDEC_GPU if decoding_gpus else 1.0
+    return Pools(decode_actors, decode_cpu, decode_gpu, embed_actors, EMBED_CPU, embed_gpu)
 
 
 @contextmanager
@@ -120,7 +130,7 @@ def machines(config: Config) -> Machines:
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus, gpus = (sum(node.get(name, 0) for node in alive) for name in ("CPU", "GPU"))
-    return Machines(len(alive), max(1, round(cpus / len(alive))), 0 if config.embed.device == "cpu" else int(gpus))
+    return Machines(len(alive), max(1, round(cpus / len(alive))), int(gpus))
 
 
 def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) -> Iterator[Report]:
@@ -137,6 +147,7 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
             batch_size=None,
             compute=actors(size=min(pools.decode_actors, len(blocks))),
             num_cpus=pools.decode_cpu,
+            num_gpus=pools.decode_gpu,
         )
         .map_batches(
             EmbedClips,
@@ -204,7 +215,7 @@ def run_blocks(blocks: list[Block], job: Job, config: Config, rows_per_file: int
     if config.flow.engine == "local":
         return run_here(blocks, job, rows_per_file)
     held = machines(config)
-    return run_in_ray(blocks, job, size_pools(held.nodes * held.cores, held.gpus, config.flow), rows_per_file)
+    return run_in_ray(blocks, job, size_pools(held.nodes * held.cores, held.gpus, config), rows_per_file)
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:

@@ -88,7 +88,7 @@ class Run:
     @property
     def job(self) -> Job:
         """What the steps are made of."""
-        config, device = self.config, "cuda" if self._machines.gpus else "cpu"
+        config, device = self.config, "cuda" if self._machines.gpus and self.config.embed.device != "cpu" else "cpu"
         columns = provenance(self.space.encoder, device)
         return Job(self.space.clip_spec, config.decode, config.embed, self.lake.root, self.run_id, columns)
 

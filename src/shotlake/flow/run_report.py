@@ -52,6 +52,7 @@ class RunReport:
             "status": self.status,
             **self.ledger.to_json(),
             "failures": dict(sorted(self.ledger.codes.items())),
+            "decoded_on": {device: self.ledger.devices[device] for device in ("cpu", "nvdec")},
             "video_hours": self.video_hours,
             "wall_s": self.wall_s,
             "video_hours_per_core_hour": self.video_hours / core_hours if core_hours else 0.0,
