@@ -104,6 +104,19 @@ def conservation_lines(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def running_line(run: dict[str, Any]) -> str:
+    """How a run that is still going on fares, of `shotlake status --json`."""
+    left = "no video is done yet" if run["eta_s"] is None else f"about {_duration(run['eta_s'])} left"
+    pace = "" if run["hours_per_hour"] is None else f", {run['hours_per_hour']:g} video-hours an hour"
+    lost = ", ".join(f"{n} {code}" for code, n in run["failures"].items()) or "nothing lost"
+    return f"{run['run_id']}: {left}{pace}; {lost}; heard of {_duration(run['heard_s'])} ago"
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"
+
+
 def table_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Rows with the same keys as aligned columns under a heading."""
     if not rows:

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Quiet, Sets, Verbose, load, log_to_stderr
-from shotlake.terminal import ProgressView, conservation_lines, hit_lines, print_json, say, table_lines
+from shotlake.terminal import (
+    ProgressView,
+    conservation_lines,
+    hit_lines,
+    print_json,
+    running_line,
+    say,
+    table_lines,
+)
 
 app = typer.Typer()
 
@@ -114,8 +122,23 @@ def status(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, 
         return 0
     for name, value in tree["lake"].items():
         say(f"{name:<12}{value}")
-    for line in table_lines(tree["runs"]):
+    names = (
+        "run_id",
+        "status",
+        "started_at",
+        "video_hours",
+        "listed",
+        "indexed",
+        "partial",
+        "failed",
+        "deferred",
+        "usd",
+    )
+    for line in table_lines([{name: run[name] for name in names} for run in tree["runs"]]):
         say(line)
+    for run in tree["runs"]:
+        if run["heard_s"] is not None:
+            say(running_line(run))
     return 0
 
 

@@ -38,6 +38,7 @@ def backfill(sources: Sequence[str], config: Config, progress: Progress, build: 
                     if found.todo:
                         run.start_engine()
                         stop.arm()
+                        run.tell()
                     for wave in found.waves:  # a bounded number of videos, which is what the driver holds
                         if run.is_full:
                             break

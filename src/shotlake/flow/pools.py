@@ -82,6 +82,11 @@ def size_pools(cpus: int, gpus: int, config: Config) -> Pools:
     return Pools(decode_actors, decode_cpu, decode_gpu, embed_actors, EMBED_CPU, embed_gpu)
 
 
+def pools_of(held: Machines, config: Config) -> Pools:
+    """The pools of a run on these machines."""
+    return size_pools(held.nodes * held.cores, held.gpus, config)
+
+
 @contextmanager
 def cluster(config: FlowConfig) -> Iterator[None]:
     """The cluster that `flow.ray_address` or RAY_ADDRESS names, or one that is started here and stopped at the end."""
@@ -214,8 +219,7 @@ def run_blocks(blocks: list[Block], job: Job, config: Config, rows_per_file: int
         return iter(())
     if config.flow.engine == "local":
         return run_here(blocks, job, rows_per_file)
-    held = machines(config)
-    return run_in_ray(blocks, job, size_pools(held.nodes * held.cores, held.gpus, config), rows_per_file)
+    return run_in_ray(blocks, job, pools_of(machines(config), config), rows_per_file)
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:

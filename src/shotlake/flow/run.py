@@ -21,7 +21,7 @@ from shotlake.config import Config
 from shotlake.errors import CommitError, TooManyFailures
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.ledger import Ledger, UnitTally, add_usage
-from shotlake.flow.pools import Job, Machines, Report, cluster, machines
+from shotlake.flow.pools import Job, Machines, Report, cluster, machines, pools_of
 from shotlake.flow.run_report import RunReport, RunStatus
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.steps import provenance
@@ -57,12 +57,13 @@ class Run:
         self._tally = UnitTally()
         self._committer: Committer | None = None
         self._clock, self._cpu_start = time.monotonic(), time.process_time()
-        self._machines = Machines()
+        self._machines, self._actors = Machines(), {"decode": 1, "embed": 1}
         self._engine = ExitStack()
         self._started = False
         self._startup_s = self._idle_s = self._here_cpu_s = 0.0
         self._sequence = 0
         self._planned_us = 0
+        self._told_at = 0.0
 
     def __enter__(self) -> Run:
         self._append("running", None)
@@ -109,6 +110,9 @@ class Run:
             with Meter() as meter:
                 self._engine.enter_context(cluster(self.config.flow))
             self._machines = machines(self.config)
+            if self.config.flow.engine == "ray":
+                pools = pools_of(self._machines, self.config)
+                self._actors = {"decode": pools.decode_actors, "embed": pools.embed_actors}
             self._started = True
             self._startup_s += meter.usage.wall_s * self._machines.nodes
             if not self.config.flow.ray_address and "RAY_ADDRESS" not in os.environ:
@@ -174,7 +178,14 @@ class Run:
             add_usage(self.stages, stage, Usage(**report[stage]))
         files, outcomes = self._tally.add(report)
         self.commit(files, outcomes)
+        if time.monotonic() - self._told_at > self.config.table.commit_s:
+            self.tell()
         return outcomes
+
+    def tell(self) -> None:
+        """A row in `runs` with the run as it stands, for who looks at the lake meanwhile."""
+        self._told_at = time.monotonic()
+        self._append("running", self.report())
 
     def commit(self, files: Sequence[Any], outcomes: Sequence[UnitOutcome]) -> None:
         """Hand files and whole units to the committer, and count them."""
@@ -215,6 +226,7 @@ class Run:
             cores=nodes * cores,
             cost=cost,
             stages=self.stages,
+            actors=self._actors,
             generation=self.generation,
             signal=self.signal,
             message=self.message,
@@ -234,7 +246,7 @@ class Run:
             "config": self.config.model_dump_json(),
             "lease_epoch": self.epoch,
             "started_at": self.started_at,
-            "ended_at": now if report else None,
+            "ended_at": None if status == "running" else now,
             "videos": list(counts["videos"].items()),
             "cells": list(counts["cells"].items()),
             "video_hours": report.video_hours if report else 0.0,

@@ -26,6 +26,7 @@ class RunReport:
     cores: int
     cost: Cost
     stages: Mapping[str, Usage]
+    actors: Mapping[str, int]
     generation: str = ""
     signal: int = 0
     message: str = ""
@@ -52,6 +53,7 @@ class RunReport:
             "status": self.status,
             **self.ledger.to_json(),
             "failures": dict(sorted(self.ledger.codes.items())),
+            "actors": dict(self.actors),
             "decoded_on": {device: self.ledger.devices[device] for device in ("cpu", "nvdec")},
             "video_hours": self.video_hours,
             "wall_s": self.wall_s,

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow.compute as pc
 
 from shotlake.report.accounts import CostReport, cost_report
 from shotlake.table.lake import Lake
+from shotlake.table.lease import live_run_ids
 from shotlake.table.readers import balance, newest
+
+STARTING_S = 120  # a run has its first row before it has its lease
 
 
 def lake_status(lake_root: str, n_runs: int = 5) -> dict[str, Any]:
-    """Contents of the lake, and its newest runs. Errors: SourceMissing."""
+    """Contents of the lake, and its newest runs, those that are still going on included. Errors: SourceMissing."""
     lake = Lake.open(lake_root)
-    segments = lake.read("segments", ["video_id", "start_us", "end_us"])
-    runs = _newest_runs(lake)[:n_runs]
+    units = lake.read("units", ["video_id"], pc.field("written") > 0)
+    live, now = live_run_ids(lake.root), datetime.now(UTC)
     return {
         "lake": {
             "root": lake.root,
-            "segments": len(segments),
-            "videos": len(pc.unique(segments["video_id"])),
-            "failures": len(lake.read("failures", ["code"])),
+            "segments": lake.dataset("segments").count_rows(),
+            "videos": len(pc.unique(units["video_id"])),
+            "failures": lake.dataset("failures").count_rows(),
             "version": lake.version("segments"),
         },
-        "runs": [
-            {
-                "run_id": run["run_id"],
-                "status": run["status"],
-                "started_at": run["started_at"].isoformat(timespec="seconds"),
-                "video_hours": round(run["video_hours"] or 0.0, 3),
-                **{name: dict(run["videos"] or []).get(name, 0) for name in ("listed", "indexed", "partial", "failed")},
-            }
-            for run in runs
-        ],
+        "runs": [_standing(run, run["run_id"] in live, now) for run in _newest_runs(lake)[:n_runs]],
+    }
+
+
+def _standing(run: dict[str, Any], is_live: bool, now: datetime) -> dict[str, Any]:
+    """A run as its newest row tells it; `lost` is one that nobody is working at and that did not say how it ended."""
+    videos, report = dict(run["videos"] or []), json.loads(run["report"] or "{}")
+    heard_s = (now - run["at"]).total_seconds()
+    is_going_on = run["status"] == "running" and (is_live or heard_s < STARTING_S)
+    wall_s = report.get("wall_s", 0.0)
+    done = sum(videos.get(name, 0) for name in ("indexed", "partial", "failed"))
+    return {
+        "run_id": run["run_id"],
+        "status": "lost" if run["status"] == "running" and not is_going_on else run["status"],
+        "started_at": run["started_at"].isoformat(timespec="seconds"),
+        "heard_s": round(heard_s) if is_going_on else None,
+        "video_hours": round(run["video_hours"] or 0.0, 3),
+        **{name: videos.get(name, 0) for name in ("listed", "indexed", "partial", "failed", "deferred")},
+        "hours_per_hour": round((run["video_hours"] or 0.0) / (wall_s / 3600), 1) if wall_s else None,
+        "eta_s": round(wall_s * videos.get("deferred", 0) / done) if is_going_on and done else None,
+        "usd": round(report["cost"]["usd"], 4) if report else None,
+        "actors": report.get("actors"),
+        "failures": report.get("failures", {}),
     }
 
 
