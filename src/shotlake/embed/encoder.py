@@ -7,12 +7,16 @@ a vector that is not finite is zeroed and its norm is NaN (`non_finite_vector`).
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shotlake.errors import BadClip
 from shotlake.records import ClipBatch, ClipSpec, Fingerprint, QueryVectors, Space, VectorBatch
+
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -43,6 +47,29 @@ class Encoder(Protocol):
 
     def captions(self) -> list[str]:
         """Texts of the kind that this model answers, for tuning an index; may be empty."""
+
+
+def embed_or_refuse(encoder: Encoder, batch: ClipBatch) -> VectorBatch:
+    """B clips to B rows; of clips that the encoder refuses no row has a vector, and the run goes on."""
+    try:
+        return encoder.embed_clips(batch)
+    except BadClip as error:
+        log.warning("model=%s clips=%d code=%s %s", encoder.fingerprint.model_id, len(batch["cell"]), error.code, error)
+    nothing, no_norm = np.zeros((len(batch["cell"]), encoder.dim), np.float32), np.zeros(len(batch["cell"]), np.float32)
+    return VectorBatch(
+        segment_id=batch["segment_id"],
+        fused=nothing,
+        fused_norm=no_norm,
+        visual=nothing,
+        visual_norm=no_norm,
+        audio=nothing,
+        audio_norm=no_norm,
+    )
+
+
+def dtype_name(encoder: Encoder) -> str:
+    """What the network computes in; an encoder that does not say so computes in float32."""
+    return str(getattr(encoder, "dtype", "float32"))
 
 
 def normalise(

@@ -8,9 +8,13 @@ from pathlib import Path
 import torch
 
 from shotlake.config import EmbedConfig
+from shotlake.embed import pe_av
+from shotlake.embed.checkpoint import CONFIG_NAME, Checkpoint, open_checkpoint
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.mini.encoder import MINI_FOLDER, MiniEncoder
 from shotlake.errors import BadModel
+
+ARCHITECTURES = (pe_av.ARCHITECTURE,)
 
 
 def load_encoder(config: EmbedConfig, device: str = "cpu") -> Encoder:
@@ -23,13 +27,30 @@ def load_encoder(config: EmbedConfig, device: str = "cpu") -> Encoder:
             return MiniEncoder(MINI_FOLDER, config, on)
         case name if name.startswith("python:"):
             return _load_installed(name, config, on)
-        case name if Path(name).expanduser().is_dir():
-            return MiniEncoder(Path(name).expanduser(), config, on)
+        case name if (folder := Path(name).expanduser()).is_dir() and not (folder / CONFIG_NAME).exists():
+            return MiniEncoder(folder, config, on)
         case name:
+            return _load_checkpoint(open_checkpoint(name, config.revision), config, on)
+
+
+def _load_checkpoint(checkpoint: Checkpoint, config: EmbedConfig, device: str) -> Encoder:
+    """A directory or hub id in the layout of transformers, by the architecture that its config.json names."""
+    dtype = resolve_dtype(config, device)
+    match checkpoint.architecture:
+        case pe_av.ARCHITECTURE:
+            return pe_av.PeAvEncoder(checkpoint, config, device, dtype)
+        case other:
             raise BadModel(
-                f"there is no model {name!r} on this machine; set embed.model to mini, to a directory with a "
-                "checkpoint in mini's format, or to python:module.Class"
+                f"{checkpoint.folder} holds a model of the architecture {other!r}; "
+                f"known are {', '.join(ARCHITECTURES)} and mini's own, see `shotlake models list`"
             )
+
+
+def resolve_dtype(config: EmbedConfig, device: str) -> torch.dtype:
+    """What a large network computes in."""
+    if config.dtype == "auto":
+        return torch.bfloat16 if device == "cuda" else torch.float32
+    return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
 
 
 def resolve_device(device: str) -> str:

@@ -21,7 +21,7 @@ from shotlake import storage
 from shotlake.config import DecodeConfig, EmbedConfig
 from shotlake.decode.decoder import ClipDecoder, decoder_versions
 from shotlake.decode.probe import probe
-from shotlake.embed.encoder import Encoder
+from shotlake.embed.encoder import Encoder, dtype_name, embed_or_refuse
 from shotlake.embed.load import load_encoder
 from shotlake.errors import BadClip, NonFiniteVector, Policy, ShotlakeError
 from shotlake.records import (
@@ -155,9 +155,9 @@ class EmbedClips:
 
     def __call__(self, batch: Batch) -> Batch:
         clips = np.asarray(batch["segment_id"] != "")
-        kept = {name: batch[name] for name in ClipBatch.__annotations__}
+        kept = ClipBatch(**{name: batch[name][clips] for name in ClipBatch.__annotations__})  # type: ignore[typeddict-item]
         with Meter(gpus=self.gpus) as meter:
-            vectors = self.encoder.embed_clips(ClipBatch(**{name: array[clips] for name, array in kept.items()}))  # type: ignore[typeddict-item]
+            vectors = embed_or_refuse(self.encoder, kept)
         columns = {name: batch[name] for name in ("unit", "media", "outcome", "decoded_at_us")}
         columns |= {name: batch[name] for name in ("segment_id", "cell", "start_us", "end_us")}
         columns["n_frames"] = batch["frame_mask"].sum(axis=1).astype(np.int32)
@@ -245,7 +245,7 @@ def provenance(encoder: Encoder, device: str) -> dict[str, str]:
         "weights_sha256": f.weights_sha256,
         "preprocess_sha256": f.preprocess_sha256,
         "decoder": decoder_versions(),
-        "dtype": "float32",
+        "dtype": dtype_name(encoder),
         "device": device,
         "code_version": shotlake.__version__,
     }
