@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shotlake.catalog.changes import progress
+from shotlake.catalog.changes import Again, progress
 from shotlake.config import TableConfig
 from shotlake.records import ClipSpec, UnitOutcome, Video, WorkUnit
 from shotlake.table.committer import Committer, recover
@@ -125,7 +125,7 @@ def resume(lake_root: str, videos: str, n_units: int) -> None:
     """In a process of its own: which videos of an archive are complete."""
     listed = pq.read_table(videos)
     begun = time.monotonic()
-    found = progress(listed, finished_units(Lake.open(lake_root), KEY), SPEC, 3)
+    found = progress(listed, finished_units(Lake.open(lake_root), KEY), SPEC, Again(3))
     wall_s = time.monotonic() - begun
     note = f"{n_units} units of {len(listed)} videos, {len(found.todo)} to do"
     report("resume.seconds", wall_s, 60, "max", "s", note)

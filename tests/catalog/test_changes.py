@@ -7,7 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from shotlake.catalog.changes import compare, earlier_units, listed_table, match_moved, progress, videos_of
+from shotlake.catalog.changes import (
+    Again,
+    compare,
+    earlier_units,
+    listed_table,
+    lost_with,
+    match_moved,
+    progress,
+    videos_of,
+)
 from shotlake.records import ClipSpec, Video
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -60,10 +69,12 @@ def units(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), UNITS)
 
 
-def sort(rows: pa.Table, duration_s: dict[str, float | None], max_attempts: int = 3) -> dict[str, str]:
+def sort(
+    rows: pa.Table, duration_s: dict[str, float | None], max_attempts: int = 3, codes: frozenset[str] = frozenset()
+) -> dict[str, str]:
     durations = [None if s is None else int(s * 1e6) for s in duration_s.values()]
     videos = pa.table({"video_id": list(duration_s), "duration_us": pa.array(durations, pa.int64())})
-    found = progress(videos, rows, SPEC, max_attempts)
+    found = progress(videos, rows, SPEC, Again(max_attempts, codes))
     return {
         video_id: name
         for name in ("complete", "exhausted", "todo")
@@ -141,7 +152,7 @@ def test_what_is_planned_again() -> None:
         unit("x", 0, 0, "failed", retryable=True),
         unit("elsewhere", 0, 5),
     )
-    found = earlier_units(rows, pa.array(["v", "w", "x"]), 3)
+    found = earlier_units(rows, pa.array(["v", "w", "x"]), Again(3))
     assert set(found) == {"v", "w", "x"}
     assert sorted(found["v"].known) == [(0, 5), (5, 5), (10, 5)]
     assert found["v"].retry == [((5, 5), 3)]
@@ -155,8 +166,28 @@ def test_a_lost_range_that_failed_again_counts_its_own_attempts() -> None:
         unit("w", 0, 10, "partial", lost=[(4, 2, "crashed")], retryable=True),
         unit("w", 4, 2, "failed", retryable=True, attempts=2),
     )
-    assert earlier_units(rows, pa.array(["w"]), 3)["w"].retry == [((4, 2), 3)]
-    assert earlier_units(rows, pa.array(["w"]), 2)["w"].retry == []
+    assert earlier_units(rows, pa.array(["w"]), Again(3))["w"].retry == [((4, 2), 3)]
+    assert earlier_units(rows, pa.array(["w"]), Again(2))["w"].retry == []
+
+
+def test_what_was_lost_with_a_named_code_is_planned_again_whatever_its_attempts() -> None:
+    rows = units(
+        unit("bad", 0, 0, "failed", code="unreadable", attempts=3),
+        unit("other", 0, 10, "failed", code="crashed", attempts=3),
+        unit("part", 0, 10, "partial", code="truncated", lost=[(4, 2, "corrupt"), (8, 2, "truncated")]),
+        unit("whole", 0, 10),
+    )
+    codes = frozenset({"unreadable", "corrupt"})
+    lengths = {"bad": None, "other": 20.0, "part": 20.0, "whole": 20.0}
+    assert sort(rows, lengths) == {"bad": "exhausted", "other": "exhausted", "part": "complete", "whole": "complete"}
+    assert sort(rows, lengths, codes=codes) == {
+        "bad": "todo", "other": "exhausted", "part": "todo", "whole": "complete"
+    }  # fmt: skip
+    assert sorted(lost_with(rows, codes).to_pylist()) == ["bad", "part"]
+    found = earlier_units(rows, pa.array(["bad", "part"]), Again(3, codes))
+    assert found["bad"].next_attempt == 4
+    assert found["part"].retry == [((4, 2), 2)]
+    assert len(lost_with(rows, frozenset())) == 0
 
 
 def test_moved_objects_are_found_by_content_and_then_by_key() -> None:

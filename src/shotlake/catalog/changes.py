@@ -82,6 +82,14 @@ def compare(listed: pa.Table, known: pa.Table) -> Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """What is tried again: retryable losses up to `max_attempts` attempts, and all that was lost with one of `codes`."""
+
+    max_attempts: int
+    codes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Where videos stand in one space; every row of `videos` is in exactly one of the three."""
 
@@ -90,13 +98,13 @@ class Progress:
     todo: pa.Table  # everything else
 
 
-def progress(videos: pa.Table, units: pa.Table, spec: ClipSpec, max_attempts: int) -> Progress:
+def progress(videos: pa.Table, units: pa.Table, spec: ClipSpec, again: Again) -> Progress:
     """Sort `videos` (video_id, duration_us; null or 0 if unknown) by what `units` of the space have settled.
 
     A cell is settled when it was written, or lost with a code or after so many attempts that it is not tried again.
     """
     slices = (units.slice(start, UNITS_A_SLICE) for start in range(0, max(1, len(units)), UNITS_A_SLICE))
-    sums = _by_video(pa.concat_tables([_by_video(_settled(part, max_attempts)) for part in slices]))
+    sums = _by_video(pa.concat_tables([_by_video(_settled(part, again)) for part in slices]))
     at = pc.index_in(videos["video_id"], sums["video_id"].combine_chunks())
     cells, owed, written = (_taken(sums, name, at, 0) for name in ("settled", "open_owed", "written"))
     wanted = _cell_counts(videos["duration_us"], spec)
@@ -107,11 +115,11 @@ def progress(videos: pa.Table, units: pa.Table, spec: ClipSpec, max_attempts: in
     return Progress(*(videos.filter(pa.array(mask)) for mask in masks))
 
 
-def _settled(units: pa.Table, max_attempts: int) -> pa.Table:
+def _settled(units: pa.Table, again: Again) -> pa.Table:
     """For each unit the cells that it settles; apart, whether it is an open-ended one and what that leaves."""
     open_ended = pc.equal(units["n_cells"], 0)
-    owed = _owed(units, max_attempts)
-    tried_out = pc.or_(pc.not_equal(units["status"], "failed"), pc.invert(_again(units, max_attempts)))
+    owed = _owed(units, again)
+    tried_out = pc.or_(pc.not_equal(units["status"], "failed"), pc.invert(_is_again(units, again)))
     return pa.table(
         {
             "video_id": units["video_id"],
@@ -143,13 +151,13 @@ class VideoUnits:
     next_attempt: int = 1
 
 
-def earlier_units(units: pa.Table, video_ids: pa.Array, max_attempts: int) -> dict[str, VideoUnits]:
+def earlier_units(units: pa.Table, video_ids: pa.Array, again: Again) -> dict[str, VideoUnits]:
     """What was done to videos that are still to do, by video_id; few, compared with the archive.
 
-    A failed unit is tried again as it was; of a partial one its retryable lost ranges are, as units of their own.
+    A failed unit is tried again as it was; of a partial one its lost ranges are, as units of their own.
     """
     mine = units.filter(pc.is_in(units["video_id"], pa.array(video_ids, pa.string())))
-    rows = mine.append_column("again", _again(mine, max_attempts)).to_pylist()
+    rows = mine.append_column("again", _is_again(mine, again)).to_pylist()
     tried = {(row["video_id"], row["first_cell"], row["n_cells"]) for row in rows}
     found: dict[str, VideoUnits] = {}
     for row in rows:
@@ -163,33 +171,59 @@ def earlier_units(units: pa.Table, video_ids: pa.Array, max_attempts: int) -> di
             video.done.append((row["status"], row["code"]))
         if not row["again"]:
             continue
-        parts = [cells] if row["status"] == "failed" else _retryable_ranges(row["lost_ranges"])
+        parts = [cells] if row["status"] == "failed" else _ranges_again(row, again)
         fresh = [part for part in parts if part == cells or (row["video_id"], *part) not in tried]
         video.retry += [(part, attempt) for part in fresh]
     return found
 
 
-def _retryable_ranges(lost: list[dict[str, Any]]) -> list[Cells]:
-    return [(part["first_cell"], part["n_cells"]) for part in lost if part["code"] in RETRYABLE_CODES]
+def lost_with(units: pa.Table, codes: frozenset[str]) -> pa.Array:
+    """Ids [V] of the videos that lost something with one of these codes."""
+    return pc.unique(units.filter(_was_lost_with(units, codes))["video_id"].combine_chunks())
 
 
-def _again(units: pa.Table, max_attempts: int) -> pa.ChunkedArray:
-    """True for units of which something may be tried again."""
-    return pc.and_(units["retryable"], pc.less(units["attempts"], max_attempts))
+def _ranges_again(unit: dict[str, Any], again: Again) -> list[Cells]:
+    wanted = again.codes | (RETRYABLE_CODES if unit["attempts"] < again.max_attempts else frozenset())
+    return [(part["first_cell"], part["n_cells"]) for part in unit["lost_ranges"] if part["code"] in wanted]
 
 
-def _owed(units: pa.Table, max_attempts: int) -> pa.Array:
-    """Cells of each unit [U] that it does not settle: all of a failed one, retryable lost ranges of a partial one."""
-    again = _again(units, max_attempts)
+def _is_again(units: pa.Table, again: Again) -> pa.Array:
+    """True for units [U] of which something is tried again."""
+    return pc.or_(_has_attempts(units, again), _was_lost_with(units, again.codes))
+
+
+def _has_attempts(units: pa.Table, again: Again) -> pa.ChunkedArray:
+    return pc.and_(units["retryable"], pc.less(units["attempts"], again.max_attempts))
+
+
+def _was_lost_with(units: pa.Table, codes: frozenset[str]) -> pa.Array:
+    """True for failed units [U] with one of the codes, and for others with a lost range of it."""
+    failed = pc.and_(pc.equal(units["status"], "failed"), pc.is_in(units["code"], _strings(codes)))
+    return pc.or_(failed, pa.array(_lost_cells(units, codes) > 0))
+
+
+def _owed(units: pa.Table, again: Again) -> pa.Array:
+    """Cells of each unit [U] that it does not settle: all of a failed one, lost ranges of a partial one."""
+    retried = np.where(_has_attempts(units, again).to_numpy(), _lost_cells(units, RETRYABLE_CODES - again.codes), 0)
+    ranges = retried + _lost_cells(units, again.codes)
+    failed = pc.and_(pc.equal(units["status"], "failed"), _is_again(units, again))
+    return pc.if_else(failed, units["n_cells"], pc.if_else(pc.equal(units["status"], "failed"), 0, pa.array(ranges)))
+
+
+def _lost_cells(units: pa.Table, codes: frozenset[str]) -> NDArray[np.int64]:
+    """Cells of each unit [U] that were lost with one of the codes."""
     lists = units["lost_ranges"].combine_chunks()
     ranges = lists.flatten()
     counts = np.zeros(len(units), dtype=np.int64)
-    if len(ranges):
-        retryable = pc.is_in(ranges.field("code"), pa.array(sorted(RETRYABLE_CODES))).to_numpy(zero_copy_only=False)
-        lost = np.where(retryable, ranges.field("n_cells").to_numpy(zero_copy_only=False), 0)
+    if len(ranges) and codes:
+        mine = pc.is_in(ranges.field("code"), _strings(codes)).to_numpy(zero_copy_only=False)
+        lost = np.where(mine, ranges.field("n_cells").to_numpy(zero_copy_only=False), 0)
         np.add.at(counts, pc.list_parent_indices(lists).to_numpy(zero_copy_only=False), lost)
-    failed = pc.equal(units["status"], "failed")
-    return pc.if_else(again, pc.if_else(failed, units["n_cells"], pa.array(counts)), 0)
+    return counts
+
+
+def _strings(codes: frozenset[str]) -> pa.Array:
+    return pa.array(sorted(codes), pa.string())
 
 
 def _taken(sums: pa.Table, name: str, at: pa.ChunkedArray, default: Any) -> NDArray[Any]:

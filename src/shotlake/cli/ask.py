@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
+from shotlake.cli import models
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, log_to_stderr
 from shotlake.config import Config, field_paths
 from shotlake.terminal import hit_lines, print_json, say
 
 app = typer.Typer()
 config_app = typer.Typer(help="Show the configuration and its keys.", no_args_is_help=True)
-models_app = typer.Typer(help="The encoders.", no_args_is_help=True)
-app.add_typer(models_app, name="models")
+app.add_typer(models.app, name="models")
 app.add_typer(config_app, name="config")
 
 
@@ -52,20 +52,6 @@ def serve(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None) -
     tree = load(config, sets, lake)
     log_to_stderr(False)
     return run_service(tree)
-
-
-@models_app.command("info", epilog="Example: shotlake models info --set embed.model=mini")
-def models_info(config: ConfigFile = None, sets: Sets = None, as_json: AsJson = False) -> int:
-    """What the configured encoder is: its clip specification, spaces and fingerprint."""
-    from shotlake.flow.space import describe
-
-    tree = describe(load(config, sets, None))
-    if as_json:
-        print_json(tree)
-    else:
-        for key, value in tree.items():
-            say(f"{key:<18}{value}")
-    return 0
 
 
 @config_app.command("show", epilog="Example: shotlake config show --config configs/demo.yaml")

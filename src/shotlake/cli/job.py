@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Quiet, Sets, Verbose, load, log_to_stderr
+from shotlake.config import Config
 from shotlake.terminal import (
     ProgressView,
     conservation_lines,
@@ -17,6 +18,9 @@ from shotlake.terminal import (
     say,
     table_lines,
 )
+
+if TYPE_CHECKING:
+    from shotlake.flow.run_report import RunReport
 
 app = typer.Typer()
 
@@ -82,7 +86,6 @@ def backfill(
 ) -> int:
     """List, decode, embed and write what is new in the sources, then update the index."""
     from shotlake.flow.backfill import backfill as run
-    from shotlake.report.render import cost_line
 
     if index not in ("auto", "never"):
         raise typer.BadParameter(f"--index is {index!r}; auto or never is allowed.")
@@ -90,12 +93,43 @@ def backfill(
     log_to_stderr(verbose)
     with ProgressView(quiet) as progress:
         report = run(sources, tree, progress, build=index == "auto")
+    if not (report.ledger.videos["listed"] or as_json):
+        print(f"shotlake: warning: no object under {', '.join(sources)}; nothing to do", file=sys.stderr)
+    return _print_report(report, tree, as_json)
+
+
+@app.command(epilog="Example: shotlake retry --code timed_out --code crashed --lake ./lake")
+def retry(
+    code: Annotated[list[str], typer.Option(help="What was lost with it is tried again; may be repeated.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Work again at what was lost with the named codes, however often it was tried, and at nothing else."""
+    from shotlake.flow.backfill import backfill as run
+    from shotlake.flow.status import failure_groups, roots_with
+
+    tree, codes = load(config, sets, lake), frozenset(code)
+    known = [group["code"] for group in failure_groups(tree.lake)]
+    if unknown := sorted(codes - set(known)):
+        lost = f"this lake has {', '.join(known)}" if known else "nothing is lost"
+        raise typer.BadParameter(f"nothing is lost with --code {', '.join(unknown)}; {lost}.")
+    log_to_stderr(verbose)
+    with ProgressView(quiet) as progress:
+        report = run(roots_with(tree.lake, codes), tree, progress, retried=codes)
+    return _print_report(report, tree, as_json)
+
+
+def _print_report(report: RunReport, tree: Config, as_json: bool) -> int:
+    from shotlake.report.render import cost_line
+
     status = report.exit_status(tree.limits)
     if as_json:
         print_json(report.to_json())
         return status
-    if not report.ledger.videos["listed"]:
-        print(f"shotlake: warning: no object under {', '.join(sources)}; nothing to do", file=sys.stderr)
     for line in conservation_lines(report.to_json()):
         say(line)
     if report.message:
@@ -122,18 +156,8 @@ def status(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, 
         return 0
     for name, value in tree["lake"].items():
         say(f"{name:<12}{value}")
-    names = (
-        "run_id",
-        "status",
-        "started_at",
-        "video_hours",
-        "listed",
-        "indexed",
-        "partial",
-        "failed",
-        "deferred",
-        "usd",
-    )
+    counts = ("listed", "indexed", "partial", "failed", "deferred")
+    names = ("run_id", "status", "started_at", "video_hours", *counts, "usd")
     for line in table_lines([{name: run[name] for name in names} for run in tree["runs"]]):
         say(line)
     for run in tree["runs"]:

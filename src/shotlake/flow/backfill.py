@@ -19,17 +19,24 @@ from shotlake.table.lease import Lease
 Progress = Callable[[str, int, int], None]
 
 
-def backfill(sources: Sequence[str], config: Config, progress: Progress, build: bool = True) -> RunReport:
+def backfill(
+    sources: Sequence[str],
+    config: Config,
+    progress: Progress,
+    build: bool = True,
+    retried: frozenset[str] = frozenset(),
+) -> RunReport:
     """Bring the lake up to date with the sources: what is new is decoded, embedded and committed exactly once.
 
     `sources`: folders or s3:// prefixes. `progress(stage, done, total)` is called as the run goes on. `build`: update
-    the index at the end. Errors: PreflightError before anything is written; CommitError; bad media never raises.
+    the index at the end. `retried`: work only at what was lost with these codes, however often it was tried.
+    Errors: PreflightError before anything is written; CommitError; bad media never raises.
     """
     roots = [check_source(source) for source in sources]
     space = open_space(config)
     prices = check_prices(config, roots)
     lake = Lake.create_or_open(config.lake)
-    run = Run(lake, space, config, roots, prices)
+    run = Run(lake, space, config, roots, prices, retried)
     with run, Interruptible() as stop:
         for root in roots:
             with Lease.acquire(lake.root, space.key, span(root), run.run_id, config.table.lease_s) as lease:

@@ -14,7 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake import storage
-from shotlake.catalog.changes import VideoUnits, compare, earlier_units, listed_table, progress, videos_of
+from shotlake.catalog.changes import (
+    Again,
+    VideoUnits,
+    compare,
+    earlier_units,
+    listed_table,
+    lost_with,
+    progress,
+    videos_of,
+)
 from shotlake.catalog.listing import Skipped, default_collection, list_videos
 from shotlake.catalog.sources import list_source
 from shotlake.catalog.units import pack_blocks, plan_units, unit_cost_us
@@ -35,11 +44,12 @@ MIN_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A listed root: the ids of what it holds, by uri, and the videos to do."""
+    """A listed root: the ids of what it holds, by uri, the videos to do, and the ids of all that is not settled."""
 
     root: str
     listed: pa.Table
     todo: list[Video]
+    unsettled: frozenset[str]
     wave_videos: int
 
     @property
@@ -78,7 +88,7 @@ def survey(root: str, run: Run) -> Survey:
         changes = compare(listed, known)
         durations = changes.unchanged.select(["video_id"]).join(known.select(["video_id", "duration_us"]), "video_id")
         units = finished_units(run.lake, run.space.key)
-        standing = progress(durations, units, run.space.clip_spec, config.flow.max_attempts)
+        standing = progress(durations, units, run.space.clip_spec, _again(run))
     books["listed"] += len(found)
     books["skipped"] += len(skipped) + len(erased)
     books["unchanged"] += len(standing.complete)
@@ -89,7 +99,10 @@ def survey(root: str, run: Run) -> Survey:
     _record_vanished(changes.vanished, run)
     settled = pa.concat_arrays([part["video_id"].combine_chunks() for part in (standing.complete, standing.exhausted)])
     todo = listed.filter(pc.invert(pc.is_in(listed["video_id"], settled)))
-    return Survey(root, listed, list(videos_of(todo)), config.flow.wave_videos)
+    unsettled = frozenset(todo["video_id"].to_pylist())
+    if run.retried:  # the rest waits for an ordinary run
+        todo = todo.filter(pc.is_in(todo["video_id"], lost_with(units, run.retried)))
+    return Survey(root, listed, list(videos_of(todo)), unsettled, config.flow.wave_videos)
 
 
 def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
@@ -100,7 +113,7 @@ def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     rows = video_rows([(video, media.get(video.video_id)) for video in wave], root, run.run_id, datetime.now(UTC))
     run.append("videos", rows)
     units = finished_units(run.lake, space.key)
-    earlier = earlier_units(units, [video.video_id for video in wave], config.flow.max_attempts)
+    earlier = earlier_units(units, [video.video_id for video in wave], _again(run))
     planned: list[WorkUnit] = []
     for video in wave:
         before = earlier.get(video.video_id, VideoUnits())
@@ -120,6 +133,10 @@ def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     return Plan([unit_batch(block, media) for block in packed], min(config.table.rows_per_file, rows_each))
 
 
+def _again(run: Run) -> Again:
+    return Again(run.config.flow.max_attempts, run.retried)
+
+
 def supersede(found: Survey, run: Run) -> None:
     """Retire the rows of what an object held before, once what it holds now is done.
 
@@ -136,7 +153,7 @@ def supersede(found: Survey, run: Run) -> None:
     old = pairs.filter(pc.not_equal(pairs["video_id"], pairs["now"]))
     retired = retired_videos(run.lake, run.space.key)
     old = old.filter(pc.invert(pc.is_in(old["video_id"], retired)))
-    unfinished = {video.video_id for video in found.todo} - run.ledger.done
+    unfinished = found.unsettled - run.ledger.done
     old = old.filter(pc.invert(pc.is_in(old["now"], pa.array(sorted(unfinished), pa.string()))))
     at = datetime.now(UTC)
     same = {"embed_key": run.space.key, "reason": "superseded", "run_id": run.run_id, "at": at}

@@ -42,8 +42,17 @@ log = logging.getLogger(__name__)
 class Run:
     """The state of a run that is not in the lake yet. A context: whatever ends it, `runs` gets its last row."""
 
-    def __init__(self, lake: Lake, space: VectorSpace, config: Config, roots: Sequence[str], prices: PriceBook) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        space: VectorSpace,
+        config: Config,
+        roots: Sequence[str],
+        prices: PriceBook,
+        retried: frozenset[str] = frozenset(),
+    ) -> None:
         self.lake, self.space, self.config, self.roots = lake, space, config, list(roots)
+        self.retried = retried  # if there are any, only what was lost with these codes is worked at
         self.started_at = datetime.now(UTC)
         self.run_id = new_run_id()
         self.ledger = Ledger()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from shotlake.config import Config
 from shotlake.decode.decoder import segmenter
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
-from shotlake.records import ClipSpec, embed_key
+from shotlake.errors import BadModel
+from shotlake.records import ClipSpec, Fingerprint, embed_key
+from shotlake.table.lake import Lake
+from shotlake.table.readers import written_fingerprints
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +32,21 @@ def open_space(config: Config) -> VectorSpace:
     )
 
 
-def describe(config: Config) -> dict[str, Any]:
-    """What `shotlake models info` prints."""
-    space = open_space(config)
-    return {
-        **asdict(space.encoder.fingerprint),
-        "spaces": ", ".join(space.encoder.spaces),
-        "dim": space.encoder.dim,
-        **asdict(space.clip_spec),
-        "embed_key": space.key,
-    }
+def check_lake(lake: Lake, space: VectorSpace, config: Config) -> None:
+    """Refuse to fill a lake beside another encoder's vectors unasked. Errors: BadModel."""
+    written = set(written_fingerprints(lake).values())
+    if written and space.encoder.fingerprint not in written and not config.embed.new_space:
+        raise BadModel(
+            f"the lake's vectors are of {', '.join(sorted(map(_name, written)))}, this encoder is "
+            f"{_name(space.encoder.fingerprint)}; set embed.model to the lake's, or embed.new_space=true to embed the "
+            "archive again beside them"
+        )
+
+
+def _name(fingerprint: Fingerprint) -> str:
+    """Enough of an encoder to tell it from another of its name."""
+    parts = (fingerprint.model_id, fingerprint.revision[:8], f"(weights {fingerprint.weights_sha256[:8]})")
+    return " ".join(part for part in parts if part)
 
 
 def _clip_spec(own: ClipSpec, config: Config) -> ClipSpec:

@@ -6,12 +6,13 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake.report.accounts import CostReport, cost_report
 from shotlake.table.lake import Lake
 from shotlake.table.lease import live_run_ids
-from shotlake.table.readers import balance, newest
+from shotlake.table.readers import balance, newest, standing_failures
 
 STARTING_S = 120  # a run has its first row before it has its lease
 
@@ -57,9 +58,8 @@ def _standing(run: dict[str, Any], is_live: bool, now: datetime) -> dict[str, An
 
 def failure_groups(lake_root: str) -> list[dict[str, Any]]:
     """One row a code: how many videos and cells, whether a rerun tries again, and an example."""
-    rows = Lake.open(lake_root).read(
-        "failures", ["code", "stage", "uri", "video_id", "n_cells", "retryable", "message"]
-    )
+    names = ["code", "stage", "uri", "video_id", "n_cells", "retryable", "message"]
+    rows = standing_failures(Lake.open(lake_root), names)
     groups = []
     for code in sorted(pc.unique(rows["code"]).to_pylist()):
         mine = rows.filter(pc.equal(rows["code"], code))
@@ -76,6 +76,14 @@ def failure_groups(lake_root: str) -> list[dict[str, Any]]:
             }
         )
     return groups
+
+
+def roots_with(lake_root: str, codes: frozenset[str]) -> list[str]:
+    """The listed roots under which something is lost with one of the codes. Errors: SourceMissing."""
+    lake = Lake.open(lake_root)
+    lost = standing_failures(lake, ["code", "video_id"])
+    ids = pc.unique(lost.filter(pc.is_in(lost["code"], pa.array(sorted(codes))))["video_id"])
+    return sorted(pc.unique(lake.read("videos", ["root"], pc.field("video_id").isin(ids))["root"]).to_pylist())
 
 
 def lake_balance(lake_root: str) -> dict[str, Any]:

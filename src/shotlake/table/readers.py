@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shotlake.errors import Unbalanced
-from shotlake.records import Space
+from shotlake.records import Fingerprint, Space
 from shotlake.table.lake import Lake
 
 UNIT_COLUMNS = (  # what planning needs; ids of units would double the memory, and nothing asks for them
@@ -85,6 +85,18 @@ def finished_units(lake: Lake, embed_key: str, columns: Sequence[str] = UNIT_COL
     return pa.concat_tables([lake.read("units", columns, mine & ~failed), lost.select(list(columns))])
 
 
+def written_fingerprints(lake: Lake) -> dict[str, Fingerprint]:
+    """The encoder of every space that the lake has segments of, by embed_key; a row of each is read."""
+    keys = pc.unique(lake.read("runs", ["embed_key"])["embed_key"].combine_chunks()).drop_null().to_pylist()
+    columns = ["model_id", "model_revision", "weights_sha256", "preprocess_sha256"]
+    found = {}
+    for key in keys:
+        for batch in lake.batches("segments", columns, pc.field("embed_key") == key):
+            found[key] = Fingerprint(*(batch.column(name)[0].as_py() for name in columns))
+            break
+    return found
+
+
 def latest_videos(lake: Lake, root: str) -> pa.Table:
     """The newest row of `videos` for each uri that was listed under `root`."""
     return newest(lake.read("videos", filter=pc.field("root") == root), "uri", "at")
@@ -98,6 +110,26 @@ def newest(rows: pa.Table, key: str, order: str) -> pa.Table:
     keys = rows[key].combine_chunks()
     last = pc.not_equal(keys[:-1], keys[1:])
     return rows.filter(pa.concat_arrays([last, pa.array([True])]))
+
+
+def standing_failures(lake: Lake, columns: Sequence[str]) -> pa.Table:
+    """Rows of `failures` that no later attempt has made good, the newest of each range; without retired videos.
+
+    A file that could not be opened is made good by any unit that was.
+    """
+    cells = ["video_id", "embed_key", "first_cell", "n_cells"]
+    rows = lake.read("failures", [*dict.fromkeys([*columns, *cells, "at"])])
+    at = rows["at"].cast(pa.int64())
+    newest_at = rows.select(cells).append_column("at", at).group_by(cells).aggregate([("at", "max")])
+    rows = rows.append_column("at_us", at).join(newest_at, [*cells, "at_us"], [*cells, "at_max"], join_type="left semi")
+    units = lake.read("units", [*cells, "status"], pc.field("video_id").isin(pc.unique(rows["video_id"])))
+    good = units.filter(pc.not_equal(units["status"], "failed")).select(cells)
+    rows = rows.join(good, cells, join_type="left anti")
+    opened = units.filter(pc.greater(units["n_cells"], 0)).select(["video_id", "embed_key"])
+    whole = rows.filter(pc.equal(rows["n_cells"], 0)).join(opened, ["video_id", "embed_key"], join_type="left anti")
+    rows = pa.concat_tables([rows.filter(pc.greater(rows["n_cells"], 0)), whole])
+    gone = lake.read("retired", ["video_id"])["video_id"].combine_chunks()
+    return rows.filter(pc.invert(pc.is_in(rows["video_id"], gone))).select(list(columns))
 
 
 @dataclass(frozen=True, slots=True)
