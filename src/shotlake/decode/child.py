@@ -1,7 +1,8 @@
 """The decoder's child process: libav works here, where a crash costs one unit and there is nothing to steal.
 
 No credentials in the environment, no file and no socket can be opened (no free descriptor), memory is limited. It asks
-its parent for bytes and puts clips into shared memory; the parent reads plain JSON from it, never pickles.
+its parent for bytes, which come through shared memory, and puts clips there; the parent reads plain JSON from it, never
+pickles.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from shotlake.storage import ObjectReader
 
 OK, REFUSED = b"+", b"-"  # first byte of the parent's answers
 EXIT_OUT_OF_MEMORY = 86
+READ_BYTES = 1 << 20  # the child asks for; the parent has larger blocks at hand
 _BEAT_S = 1.0
 _STORE_ERRORS = {cls.code: cls for cls in (StoreError, NotFound, Unavailable, SourceChanged, AccessDenied)}
 
 
-def batch_bytes(spec: ClipSpec, clips: int) -> int:
-    """What a batch takes in shared memory."""
+def shared_bytes(spec: ClipSpec, clips: int) -> int:
+    """Room for a batch, or for what is read at once."""
     picture = spec.n_frames * (spec.height_px * spec.width_px * 3 + 8 + 1)
-    return clips * (picture + spec.n_samples * 5 + 3 * 8) + 64 * len(ClipBatch.__annotations__)
+    return max(READ_BYTES, clips * (picture + spec.n_samples * 5 + 3 * 8) + 64 * len(ClipBatch.__annotations__))
 
 
 def pack(batch: ClipBatch, memory: mmap.mmap) -> dict[str, list[Any]]:
@@ -64,10 +66,10 @@ def unpack(contents: dict[str, list[Any]], memory: mmap.mmap) -> ClipBatch:
 
 
 class _Parent:
-    """The other end of the line."""
+    """The other end of the line, and the memory that is shared with it."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, memory: mmap.mmap) -> None:
+        self._connection, self._memory = connection, memory
         self._beat_at = time.monotonic()
 
     def receive(self) -> Any:
@@ -85,7 +87,7 @@ class _Parent:
         self.send(read=[start, end])
         answer = self._connection.recv_bytes()
         if answer[:1] == OK:
-            return answer[1:]
+            return self._memory[: int(answer[1:])]
         refusal = json.loads(answer[1:])
         raise _STORE_ERRORS.get(refusal["code"], StoreError)(refusal["message"])
 
@@ -97,7 +99,7 @@ class _ParentReader(ObjectReader):
     """An object whose bytes come from the parent; every read of libav is a sign of life."""
 
     def __init__(self, parent: _Parent, size_bytes: int) -> None:
-        super().__init__(parent.fetch, size_bytes)
+        super().__init__(parent.fetch, size_bytes, READ_BYTES)
         self._parent = parent
 
     def read(self, size: int = -1) -> bytes:
@@ -111,8 +113,8 @@ class _ParentReader(ObjectReader):
 def main() -> None:
     """Serve runs of units until the parent goes away. argv: connection fd, memory fd, settings as JSON."""
     settings = json.loads(sys.argv[3])
-    memory = mmap.mmap(int(sys.argv[2]), settings["batch_bytes"])
-    parent = _Parent(Connection(int(sys.argv[1])))
+    memory = mmap.mmap(int(sys.argv[2]), settings["shared_bytes"])
+    parent = _Parent(Connection(int(sys.argv[1])), memory)
     spec, config = ClipSpec(**settings["clip_spec"]), DecodeConfig(**settings["config"])
     _lock_in(config)
     parent.send(ready=True)

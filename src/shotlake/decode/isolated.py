@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from shotlake.config import DecodeConfig
-from shotlake.decode.child import EXIT_OUT_OF_MEMORY, OK, REFUSED, batch_bytes, unpack
+from shotlake.decode.child import EXIT_OUT_OF_MEMORY, OK, REFUSED, shared_bytes, unpack
 from shotlake.decode.ledger import failed
 from shotlake.decode.run import OpenReader
 from shotlake.errors import AccessDenied, Crashed, MediaError, OutOfMemory, ShotlakeError, StoreError, TimedOut
@@ -39,8 +39,8 @@ class Child:
     """A running child process, its line and its shared memory."""
 
     def __init__(self, spec: ClipSpec, config: DecodeConfig) -> None:
-        size = batch_bytes(spec, config.clips_per_batch)
-        settings = {"clip_spec": asdict(spec), "config": config.model_dump(), "batch_bytes": size}
+        size = shared_bytes(spec, config.clips_per_batch)
+        settings = {"clip_spec": asdict(spec), "config": config.model_dump(), "shared_bytes": size}
         ours, theirs = socket.socketpair()
         with tempfile.TemporaryFile(dir=_SHARED) as file, theirs:
             file.truncate(size)
@@ -147,7 +147,7 @@ class IsolatedRuns:
                 while True:
                     message = budget.wait(child.line)
                     if "read" in message:
-                        child.line.send_bytes(_answer(reader, message["read"], refused))
+                        child.line.send_bytes(_answer(reader, message["read"], child.memory, refused))
                     elif "batch" in message:
                         batch = unpack(message["batch"], child.memory)
                         child.line.send_bytes(OK)
@@ -196,16 +196,16 @@ def _with_reading(outcome: UnitOutcome, reader: ObjectReader) -> UnitOutcome:
     return replace(outcome, usage=usage, content_sha256=reader.content_sha256)
 
 
-def _answer(reader: ObjectReader, wanted: list[int], refused: list[ShotlakeError]) -> bytes:
-    """The bytes [start, end) that are wanted, or why not."""
+def _answer(reader: ObjectReader, wanted: list[int], memory: mmap.mmap, refused: list[ShotlakeError]) -> bytes:
+    """Leave the bytes [start, end) that are wanted in `memory`; how many, or why not."""
     start, end = wanted
     try:
         reader.seek(start)
-        parts = [OK]
-        while start < end and (part := reader.read(end - start)):
-            parts.append(part)
-            start += len(part)
-        return b"".join(parts)
+        at = 0
+        while start + at < end and (part := reader.read(end - start - at)):
+            memory[at : at + len(part)] = part
+            at += len(part)
+        return OK + str(at).encode()
     except (StoreError, AccessDenied) as error:
         refused.append(error)
         return REFUSED + json.dumps({"code": error.code, "message": error.message}).encode()

@@ -78,7 +78,7 @@ class PictureFitter:
         rgb = self._reformatter.reformat(
             frame,
             *size,
-            "rgb24",
+            "gbrp",  # swscale's packed RGB is slower, halves the chroma and is two levels too dark
             src_colorspace=matrix if untagged else None,
             dst_color_range=ColorRange.JPEG,
             interpolation=Interpolation.BILINEAR,

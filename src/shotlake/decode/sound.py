@@ -22,6 +22,7 @@ _RATES_HZ = range(1_000, 768_001)
 _ZERO_CROSSINGS = 16  # half length of the low-pass filter, in periods of the lower of the two rates
 _ROLLOFF = 0.95  # cutoff as a share of the lower Nyquist frequency
 _MAX_BLOCK = 1024  # outputs a filter matrix at the most; odd ratios are rounded to a fraction that small
+_LEAST_BLOCK = 64  # outputs a filter matrix; a larger one is zeros for the most part, a smaller one leaves BLAS idle
 
 
 class SoundTrack:
@@ -119,7 +120,7 @@ def _half_taps(from_hz: int, to_hz: int) -> int:
 def _filter_matrix(from_hz: int, to_hz: int) -> Samples:
     """[step + 2 * half + 1, outputs]: what `outputs` samples are made of, `step` inputs later the same again."""
     ratio = Fraction(from_hz, to_hz).limit_denominator(_MAX_BLOCK)
-    repeat = max(1, _MAX_BLOCK // 4 // ratio.denominator)
+    repeat = max(1, _LEAST_BLOCK // ratio.denominator)
     outputs, step = repeat * ratio.denominator, repeat * ratio.numerator
     half, cutoff = _half_taps(from_hz, to_hz), min(1.0, to_hz / from_hz) * _ROLLOFF
     centres = np.arange(outputs) * step / outputs + half

@@ -6,9 +6,8 @@ whole pass after as many failures to read a packet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from shotlake.config import DecodeConfig
 from shotlake.decode.accelerate import is_from_gpu
 from shotlake.decode.faults import FOREIGN, check_memory, check_store, is_encrypted
 from shotlake.decode.sieve import Sieve
-from shotlake.decode.source import Source, to_us
+from shotlake.decode.source import MICROSECOND, Source
 
 _JUMP_US = 10_000_000  # MPEG time stamps that jump further start a new clock
 _AHEAD_US = 2_000_000  # sound so far ahead of the picture's packets: the picture pauses or has ended
@@ -28,7 +27,7 @@ class Track:
     """What has been seen of one stream: progress, damage, and the offset that keeps its clock going on."""
 
     stream: Any
-    time_base: Fraction  # PyAV makes a new one at every look
+    origin_us: int
     offset_us: int = 0
     started: bool = False
     until_us: int = 0
@@ -37,6 +36,19 @@ class Track:
     drained: bool = False
     errors_in_a_row: int = 0
     given_up: bool = False
+    us_a_tick: tuple[int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.us_a_tick = (self.stream.time_base / MICROSECOND).as_integer_ratio()
+
+    def length_us(self, ticks: int) -> int:
+        """Ticks of the stream as microseconds, rounded to the nearest."""
+        scale, denominator = self.us_a_tick
+        return (2 * scale * ticks + denominator) // (2 * denominator)
+
+    def clock_us(self, stamp: int | None) -> int | None:
+        """A time stamp of the stream on the clock."""
+        return None if stamp is None else self.length_us(stamp) - self.origin_us + self.offset_us
 
     @property
     def is_broken(self) -> bool:
@@ -63,7 +75,7 @@ class FrameStream:
 
     def __init__(self, source: Source, config: DecodeConfig, sieve: Sieve | None, from_us: int) -> None:
         self._source, self._config, self._sieve, self._from_us = source, config, sieve, from_us
-        self._tracks = {stream.index: Track(stream, stream.time_base) for stream in source.streams}
+        self._tracks = {stream.index: Track(stream, source.origin_us) for stream in source.streams}
         self.picture = self._tracks[source.video.index] if source.video is not None else None
         self.sound = self._tracks[source.audio.index] if source.audio is not None else None
         self._only_keys = config.policy == "keyframes"
@@ -80,21 +92,12 @@ class FrameStream:
         for packet in self._packets():
             track = self._tracks[packet.stream.index]
             if track is self.picture:
-                self._note_sent(packet, track)
-            if track is self.picture and self._sieve is not None:
-                yield from self._sifted(packet, track, self._sieve)
-            else:
-                yield from self._decoded(packet, track)
-                if track is self.picture and self._only_keys:
-                    self._pass_by(packet, track)
-            if self.picture and track is self.sound and track.until_us > self.picture.sent_us + _AHEAD_US:
+                yield from self._pictures(packet, track)
+                continue
+            yield from self._decoded(packet, track)
+            if self.picture and track.until_us > self.picture.sent_us + _AHEAD_US:
                 yield from self._drained(self.picture)
         check_store(self._source.reader)
-
-    def _note_sent(self, packet: Any, track: Track) -> None:
-        shown_us = self._clock_us(packet.pts, track)
-        if shown_us is not None:
-            track.sent_us = max(track.sent_us, shown_us + to_us(packet.duration or 0, track.time_base))
 
     def count_error(self, track: Track) -> None:
         """Something of this stream could not be used."""
@@ -119,11 +122,23 @@ class FrameStream:
                 self.packet_errors += 1
         self.gave_up = True
 
-    def _sifted(self, packet: Any, track: Track, sieve: Sieve) -> Iterator[Decoded]:
+    def _pictures(self, packet: Any, track: Track) -> Iterable[Decoded]:
+        """What is decoded now that this packet has come, of it or of those that wait in the sieve."""
+        shown_us = track.clock_us(packet.pts)
+        if shown_us is not None:
+            track.sent_us = max(track.sent_us, shown_us + track.length_us(packet.duration or 0))
+        if self._sieve is not None:
+            return self._sifted(packet, shown_us, track, self._sieve)
+        frames = self._decoded(packet, track)
+        if self._only_keys:
+            self._pass_by(packet, track)
+        return frames
+
+    def _sifted(self, packet: Any, shown_us: int | None, track: Track, sieve: Sieve) -> Iterator[Decoded]:
         if track.damaged or track.offset_us:
             sieve.open_up()
         if packet.size:
-            decided = sieve.push(packet, self._clock_us(packet.pts, track), self._clock_us(packet.dts, track))
+            decided = sieve.push(packet, shown_us, track.clock_us(packet.dts))
         else:
             decided = chain(sieve.flush(), [(packet, True)])
         for ready, wanted in decided:
@@ -150,33 +165,32 @@ class FrameStream:
 
     def _pass_by(self, packet: Any, track: Track) -> None:
         """A packet was there and whole, though nothing was decoded of it."""
-        shown_us = self._clock_us(packet.pts, track)
+        shown_us = track.clock_us(packet.pts)
         if shown_us is not None and packet.size and not packet.is_corrupt:
-            self._reach(shown_us + to_us(packet.duration or 0, track.time_base), track)
+            self._reach(shown_us + track.length_us(packet.duration or 0), track)
 
     def _reach(self, until_us: int, track: Track) -> None:
         track.until_us = max(track.until_us, until_us)
         self.until_us = max(self.until_us, until_us)
 
-    def _decoded(self, packet: Any, track: Track) -> Iterator[Decoded]:
+    def _decoded(self, packet: Any, track: Track) -> list[Decoded]:
         if track.given_up:
-            return
+            return []
         try:
             frames = packet.decode()
         except EOFError:  # the decoder was flushed already
-            return
+            return []
         except FOREIGN as error:
             check_store(self._source.reader)
             check_memory(error)
             self.encrypted |= is_encrypted(packet)
             self.count_error(track)
-            return
+            return []
         if packet.is_corrupt:
             self.count_error(track)
-        for frame in frames:
+        if frames:
             track.errors_in_a_row = 0
-            if (placed := self._place(frame, track)) is not None:
-                yield placed
+        return [placed for frame in frames if (placed := self._place(frame, track)) is not None]
 
     def _place(self, frame: Any, track: Track) -> Decoded | None:
         at_us = self._at_us(frame, track)
@@ -196,7 +210,7 @@ class FrameStream:
 
     def _at_us(self, frame: Any, track: Track) -> int:
         """The frame's time on the clock; MPEG time stamps that jump go on where the last frame ended."""
-        at_us = self._clock_us(frame.pts if frame.pts is not None else frame.dts, track)
+        at_us = track.clock_us(frame.pts if frame.pts is not None else frame.dts)
         if at_us is None:
             return track.until_us
         if self._source.rebases and track.started and abs(at_us - track.until_us) > _JUMP_US:
@@ -207,14 +221,9 @@ class FrameStream:
             at_us = raw_us + track.offset_us
         return at_us
 
-    def _clock_us(self, stamp: int | None, track: Track) -> int | None:
-        if stamp is None:
-            return None
-        return to_us(stamp, track.time_base) - self._source.origin_us + track.offset_us
-
     def _length_us(self, frame: Any, track: Track) -> int:
         if track is self.sound:
             return int(frame.samples * 1_000_000 // max(1, frame.sample_rate))
         if frame.duration:
-            return to_us(frame.duration, track.time_base)
+            return track.length_us(frame.duration)
         return round(1_000_000 / self._source.info.fps) if self._source.info.fps else 0
