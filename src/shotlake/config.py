@@ -95,6 +95,9 @@ class EmbedConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="numbers of a large network; auto: bfloat16 on a GPU, float32 on a CPU"
     )
+    new_space: bool = Field(
+        False, description="true: fill a lake that another encoder wrote with this one's vectors as well, beside them"
+    )
     batch_size: Positive = Field(64, description="clips a forward pass at the most; halved where memory is short")
 
 

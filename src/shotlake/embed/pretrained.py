@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
+import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import torch
@@ -13,6 +15,8 @@ from torch import nn
 
 from shotlake.embed.checkpoint import Checkpoint
 from shotlake.errors import BadModel
+
+log = logging.getLogger(__name__)
 
 _FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError)
 _BOXES = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -29,8 +33,9 @@ def load_network(class_name: str, checkpoint: Checkpoint, dtype: torch.dtype, de
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, by name
         )
-    wrong = sorted(report["missing_keys"]) or sorted(str(key) for key in report["mismatched_keys"])
+    wrong = sorted(report["missing_keys"]) or sorted(name for name, *_ in report["mismatched_keys"])
     if wrong:
         raise BadModel(
             f"{checkpoint.folder} does not hold a whole {class_name}: {len(wrong)} tensors are missing or of another "
@@ -81,11 +86,15 @@ def _frozen(network: nn.Module, device: str) -> nn.Module:
 
 @contextmanager
 def _as_bad_model(checkpoint: Checkpoint) -> Iterator[None]:
+    printed = io.StringIO()  # transformers prints about its own docstrings, and stdout is ours
     try:
-        yield
+        with redirect_stdout(printed):
+            yield
     except _FAILURES as error:
         reason = " ".join(str(error).split())[:300]
         raise BadModel(
             f"{checkpoint.folder} cannot be loaded as a {checkpoint.architecture!r} model ({reason}); "
             "`shotlake models check` tells what is there"
         ) from error
+    finally:
+        log.debug("folder=%s printed=%r", checkpoint.folder, printed.getvalue())

@@ -12,7 +12,7 @@ from shotlake.flow.plan import check_source, plan_wave, supersede, survey
 from shotlake.flow.pools import run_blocks
 from shotlake.flow.run import Run, check_prices
 from shotlake.flow.run_report import RunReport
-from shotlake.flow.space import open_space
+from shotlake.flow.space import check_lake, open_space
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 
@@ -36,6 +36,7 @@ def backfill(
     space = open_space(config)
     prices = check_prices(config, roots)
     lake = Lake.create_or_open(config.lake)
+    check_lake(lake, space, config)
     run = Run(lake, space, config, roots, prices, retried)
     with run, Interruptible() as stop:
         for root in roots:
