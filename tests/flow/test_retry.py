@@ -10,7 +10,8 @@ import pytest
 from tests.flow.lakes import assert_same_lake, local_config, run
 
 from shotlake.cli import main
-from shotlake.flow.status import failure_groups, lake_balance
+from shotlake.flow.status import failure_groups
+from shotlake.flow.verify import lake_balance
 from shotlake.table.lake import Lake
 
 

@@ -11,8 +11,8 @@ from tests.flow.lakes import local_config, run, segments
 from shotlake.cli import main
 from shotlake.embed.load import load_encoder
 from shotlake.errors import SourceMissing, UsageError
-from shotlake.flow.status import lake_balance
 from shotlake.flow.upkeep import erase_videos, maintain_lake, relocate_archive
+from shotlake.flow.verify import lake_balance
 from shotlake.query.search import LakeSearch
 from shotlake.table.lake import Lake
 from shotlake.world.archive import Truth

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,21 @@ from lakes import AT, DIM, KEY, OTHER_KEY, make_outcome, make_rows, make_unit, m
 
 from shotlake.config import TableConfig
 from shotlake.errors import SourceMissing, Unbalanced
-from shotlake.records import MediaInfo, WorkUnit
+from shotlake.records import LostRange, MediaInfo, UnitOutcome, WorkUnit
 from shotlake.table.committer import Committer
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
-from shotlake.table.readers import balance, finished_units, latest_videos, live_segments, matrix, read_vectors
-from shotlake.table.rows import table_of, unit_rows, video_rows
+from shotlake.table.readers import (
+    balance,
+    finished_units,
+    latest_videos,
+    live_segments,
+    matrix,
+    read_vectors,
+    standing_failures,
+)
+from shotlake.table.rows import failure_rows, table_of, unit_rows, video_rows
 from shotlake.table.schemas import RETIRED, SEGMENTS
 
 README = Path(__file__).parents[2] / "src" / "shotlake" / "table" / "README.md"
@@ -151,3 +161,32 @@ def test_the_recipes_of_the_readme_run(lake: Lake, name: str) -> None:
     else:
         rows = answer if isinstance(answer, list) else list(answer.itertuples(index=False, name=None))  # type: ignore[attr-defined]
         assert sorted(tuple(row) for row in rows) == [("/archive/1.mp4", 10), ("/archive/2.mp4", 4)]
+
+
+def test_failures_stand_once_until_they_are_made_good(lake: Lake) -> None:
+    def record(at_s: int, *outcomes: UnitOutcome) -> None:
+        at = AT + timedelta(seconds=at_s)
+        lake.append("units", unit_rows(outcomes, "r", 1, at))
+        lake.append("failures", failure_rows(outcomes, "r", at))
+
+    def failed(unit: WorkUnit, code: str) -> UnitOutcome:
+        lost = (LostRange(unit.first_cell, unit.n_cells, code),) if unit.n_cells else ()
+        return UnitOutcome(unit, "failed", unit.n_cells, 0, lost, code)
+
+    def standing() -> list[tuple[str, int, int, str]]:
+        rows = standing_failures(lake, ["uri", "first_cell", "n_cells", "code"]).to_pylist()
+        return sorted((row["uri"], row["first_cell"], row["n_cells"], row["code"]) for row in rows)
+
+    assert standing() == []
+    parent, range_again = make_unit(1), make_unit(1, 8, 2, attempt=2)
+    unopened, damaged, gone = make_unit(2, 0, 0), make_unit(3, 0, 0), make_unit(4)
+    record(0, make_outcome(parent, 2, "crashed"), failed(unopened, "io_error"), failed(gone, "crashed"))
+    record(0, UnitOutcome(damaged, "partial", 5, 5, (), "corrupt"))
+    lake.append("retired", table_of(RETIRED, [{"video_id": gone.video.video_id, "embed_key": KEY, "at": AT}]))
+    first = [("/archive/1.mp4", 8, 2, "crashed"), ("/archive/2.mp4", 0, 0, "io_error")]
+    assert standing() == [*first, ("/archive/3.mp4", 0, 0, "corrupt")]
+    record(1, failed(range_again, "timed_out"), failed(replace(unopened, attempt=2), "unreadable"))
+    second = [("/archive/1.mp4", 8, 2, "timed_out"), ("/archive/2.mp4", 0, 0, "unreadable")]
+    assert standing() == [*second, ("/archive/3.mp4", 0, 0, "corrupt")]
+    record(2, make_outcome(replace(range_again, attempt=3)), make_outcome(make_unit(2, 0, 4)))
+    assert standing() == [("/archive/3.mp4", 0, 0, "corrupt")]

@@ -83,7 +83,7 @@ def compare(listed: pa.Table, known: pa.Table) -> Changes:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What is tried again: retryable losses up to `max_attempts` attempts, and all that was lost with one of `codes`."""
+    """What is tried again: retryable losses up to `max_attempts` attempts, and what was lost with one of `codes`."""
 
     max_attempts: int
     codes: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from shotlake.report.accounts import CostReport, cost_report
 from shotlake.table.lake import Lake
 from shotlake.table.lease import live_run_ids
-from shotlake.table.readers import balance, newest, standing_failures
+from shotlake.table.readers import newest, standing_failures
 
 STARTING_S = 120  # a run has its first row before it has its lease
 
@@ -30,7 +30,7 @@ def lake_status(lake_root: str, n_runs: int = 5) -> dict[str, Any]:
             "failures": lake.dataset("failures").count_rows(),
             "version": lake.version("segments"),
         },
-        "runs": [_standing(run, run["run_id"] in live, now) for run in _newest_runs(lake)[:n_runs]],
+        "runs": [_standing(run, run["run_id"] in live, now) for run in newest_runs(lake)[:n_runs]],
     }
 
 
@@ -86,33 +86,14 @@ def roots_with(lake_root: str, codes: frozenset[str]) -> list[str]:
     return sorted(pc.unique(lake.read("videos", ["root"], pc.field("video_id").isin(ids))["root"]).to_pylist())
 
 
-def lake_balance(lake_root: str) -> dict[str, Any]:
-    """The conservation of the newest run, recomputed from the tables, against what the run itself printed."""
-    lake = Lake.open(lake_root)
-    finished = [run for run in _newest_runs(lake) if run["status"] != "running"]
-    if not finished:
-        return {"balanced": True, "runs": 0}
-    totals: dict[str, Any] = {"runs": len(finished)}
-    wrong: list[str] = []
-    for run in finished:
-        found = balance(lake, run["run_id"])
-        said = dict(run["cells"] or [])
-        for name in ("planned", "written", "lost"):
-            totals[name] = totals.get(name, 0) + getattr(found, name)
-        # fewer than it said: units are forgotten when a video is erased or its earlier content comes back
-        agrees = found.written <= said.get("written", 0) and found.lost <= said.get("lost", 0)
-        if not (found.balanced and agrees):
-            wrong.append(run["run_id"])
-    return {**totals, "wrong_runs": wrong, "balanced": not wrong}
-
-
 def costs(lake_root: str) -> CostReport:
     """Dollars an hour of video by stage, run, collection and codec, and where each billed second went."""
     lake = Lake.open(lake_root)
     return cost_report(lake.read("costs"), lake.read("units"), lake.read("videos"))
 
 
-def _newest_runs(lake: Lake) -> list[dict[str, Any]]:
+def newest_runs(lake: Lake) -> list[dict[str, Any]]:
+    """The newest row of each run, the youngest run first."""
     runs = newest(lake.read("runs"), "run_id", "at").sort_by([("started_at", "descending")])
     return runs.to_pylist()
 

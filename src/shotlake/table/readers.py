@@ -115,19 +115,22 @@ def newest(rows: pa.Table, key: str, order: str) -> pa.Table:
 def standing_failures(lake: Lake, columns: Sequence[str]) -> pa.Table:
     """Rows of `failures` that no later attempt has made good, the newest of each range; without retired videos.
 
-    A file that could not be opened is made good by any unit that was.
+    A file that could not be opened is made good by any unit that was. A row without cells says of a partial unit that
+    it was damaged, and stands.
     """
     cells = ["video_id", "embed_key", "first_cell", "n_cells"]
-    rows = lake.read("failures", [*dict.fromkeys([*columns, *cells, "at"])])
+    rows = lake.read("failures", [*dict.fromkeys([*columns, *cells, "unit_id", "at"])])
     at = rows["at"].cast(pa.int64())
     newest_at = rows.select(cells).append_column("at", at).group_by(cells).aggregate([("at", "max")])
     rows = rows.append_column("at_us", at).join(newest_at, [*cells, "at_us"], [*cells, "at_max"], join_type="left semi")
-    units = lake.read("units", [*cells, "status"], pc.field("video_id").isin(pc.unique(rows["video_id"])))
-    good = units.filter(pc.not_equal(units["status"], "failed")).select(cells)
-    rows = rows.join(good, cells, join_type="left anti")
-    opened = units.filter(pc.greater(units["n_cells"], 0)).select(["video_id", "embed_key"])
-    whole = rows.filter(pc.equal(rows["n_cells"], 0)).join(opened, ["video_id", "embed_key"], join_type="left anti")
-    rows = pa.concat_tables([rows.filter(pc.greater(rows["n_cells"], 0)), whole])
+    units = lake.read("units", [*cells, "unit_id", "status"], pc.field("video_id").isin(pc.unique(rows["video_id"])))
+    good = units.filter(pc.not_equal(units["status"], "failed"))
+    ranges = rows.filter(pc.greater(rows["n_cells"], 0)).join(good.select(cells), cells, join_type="left anti")
+    whole = rows.filter(pc.equal(rows["n_cells"], 0))
+    damaged = pc.is_in(whole["unit_id"], good["unit_id"].combine_chunks())
+    opened = pa.concat_tables([good, units.filter(pc.greater(units["n_cells"], 0))]).select(["video_id", "embed_key"])
+    unopened = whole.filter(pc.invert(damaged)).join(opened, ["video_id", "embed_key"], join_type="left anti")
+    rows = pa.concat_tables([ranges, whole.filter(damaged), unopened])
     gone = lake.read("retired", ["video_id"])["video_id"].combine_chunks()
     return rows.filter(pc.invert(pc.is_in(rows["video_id"], gone))).select(list(columns))
 
