@@ -95,6 +95,9 @@ class EmbedConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="numbers of a large network; auto: bfloat16 on a GPU, float32 on a CPU"
     )
+    frames: Literal["all", "middle"] = Field(
+        "all", description="middle: every clip is its middle frame, without sound; a baseline for evaluations"
+    )
     new_space: bool = Field(
         False, description="true: fill a lake that another encoder wrote with this one's vectors as well, beside them"
     )

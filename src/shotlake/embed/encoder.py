@@ -52,7 +52,8 @@ class Encoder(Protocol):
 def embed_or_refuse(encoder: Encoder, batch: ClipBatch) -> VectorBatch:
     """B clips to B rows; of clips that the encoder refuses no row has a vector, and the run goes on."""
     try:
-        return encoder.embed_clips(batch)
+        if len(batch["cell"]):
+            return encoder.embed_clips(batch)
     except BadClip as error:
         log.warning("model=%s clips=%d code=%s %s", encoder.fingerprint.model_id, len(batch["cell"]), error.code, error)
     nothing, no_norm = np.zeros((len(batch["cell"]), encoder.dim), np.float32), np.zeros(len(batch["cell"]), np.float32)

@@ -11,6 +11,7 @@ from shotlake.config import EmbedConfig
 from shotlake.embed import pe_av
 from shotlake.embed.checkpoint import CONFIG_NAME, Checkpoint, open_checkpoint
 from shotlake.embed.encoder import Encoder
+from shotlake.embed.middle_frame import MiddleFrameEncoder
 from shotlake.embed.mini.encoder import MINI_FOLDER, MiniEncoder
 from shotlake.errors import BadModel
 
@@ -22,15 +23,20 @@ def load_encoder(config: EmbedConfig, device: str = "cpu") -> Encoder:
     on = resolve_device(device)
     if on == "cpu":
         torch.set_num_threads(1)  # one a core: two beside other work take several times the CPU seconds of one
+    encoder = _load_named(config, on)
+    return MiddleFrameEncoder(encoder) if config.frames == "middle" else encoder
+
+
+def _load_named(config: EmbedConfig, device: str) -> Encoder:
     match config.model:
         case "mini":
-            return MiniEncoder(MINI_FOLDER, config, on)
+            return MiniEncoder(MINI_FOLDER, config, device)
         case name if name.startswith("python:"):
-            return _load_installed(name, config, on)
+            return _load_installed(name, config, device)
         case name if (folder := Path(name).expanduser()).is_dir() and not (folder / CONFIG_NAME).exists():
-            return MiniEncoder(folder, config, on)
+            return MiniEncoder(folder, config, device)
         case name:
-            return _load_checkpoint(open_checkpoint(name, config.revision), config, on)
+            return _load_checkpoint(open_checkpoint(name, config.revision), config, device)
 
 
 def _load_checkpoint(checkpoint: Checkpoint, config: EmbedConfig, device: str) -> Encoder:

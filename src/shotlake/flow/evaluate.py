@@ -1,0 +1,284 @@
+"""Retrieval as the papers measure it, by the real pipeline: the videos are backfilled, and every caption is a query.
+
+`published`: one clip a video, the window as long as the longest of them. `max` and `mean`: over the segments that the
+grid of the configuration gives. `index`: the best segment as a search finds it. Baselines stand in the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+import shotlake
+from shotlake import storage
+from shotlake.config import Config
+from shotlake.embed.encoder import Encoder
+from shotlake.errors import ConfigError, QueryError
+from shotlake.evaluate.datasets import DIDEMO_CUT_US, Item, place, read_dataset, read_descriptions
+from shotlake.evaluate.metrics import Ranking, compare, gain_at_10, rank_texts, rank_videos, summarise
+from shotlake.evaluate.scores import (
+    Floats,
+    Gallery,
+    Ints,
+    score_best_segment,
+    score_mean,
+    with_best_space,
+)
+from shotlake.flow.backfill import Progress, backfill
+from shotlake.flow.space import VectorSpace, open_space
+from shotlake.query.search import LakeSearch
+from shotlake.records import QueryVectors
+from shotlake.table.lake import Lake
+from shotlake.table.readers import latest_videos, live_segments
+
+Row = dict[str, Any]
+TEXT_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is evaluated. `descriptions`: words of each video, a baseline; `against`: the result of another run."""
+
+    dataset: str
+    annotations: Path
+    videos: str
+    descriptions: Path | None = None
+    against: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Q captions with the item that each is right for."""
+
+    texts: list[str]
+    owners: Ints
+    vectors: QueryVectors
+    refused: int
+
+
+def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
+    """Backfill `task.videos` into `config.lake`, score every caption against every item, and give the whole result.
+
+    Errors: ConfigError (annotations, no video of theirs), PreflightError, CommitError.
+    """
+    items = read_dataset(task.dataset, task.annotations)
+    other = _read_result(task.against) if task.against else None
+    space = open_space(config)
+    backfill([task.videos], config, progress)
+    lake, root = Lake.open(config.lake), storage.normalise(task.videos)
+    listed = latest_videos(lake, root).filter(pc.field("status") == "listed")
+    placed, missing = place(items, listed["uri"].to_pylist())
+    if not placed:
+        raise ConfigError(
+            f"none of the {len(items)} annotated videos lies under {task.videos!r}, such as {missing[0]!r}"
+        )
+    questions = _ask(placed, space.encoder)
+    rows, notes = _measure_grid("shotlake", lake, space, placed, questions), []
+    rows += _through_index(config, space, lake, placed, questions)
+    whole = _whole_clips(
+        task, config, space, placed, dict(zip(*(listed[n].to_pylist() for n in ("uri", "duration_us"))))
+    )
+    still = _with(whole or config, frames="middle", new_space=True)
+    if whole:
+        backfill([task.videos], whole, progress, build=False)
+        rows += _measure_grid("shotlake", lake, open_space(whole), placed, questions, ("published",))
+    else:
+        notes.append(f"published protocol: {config.embed.model} sees no clip as long as the longest video, so no row")
+    backfill([task.videos], still, progress, build=False)
+    rows += _measure_grid(
+        "middle frame", lake, open_space(still), placed, questions, ("published" if whole else "max",)
+    )
+    if task.descriptions:
+        rows += _describe_then_embed(read_descriptions(task.descriptions), space.encoder, placed, questions)
+    result = {
+        "shotlake": shotlake.__version__,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "dataset": task.dataset,
+        "queries_sha256": hashlib.sha256(json.dumps([placed_names(placed), questions.texts]).encode()).hexdigest(),
+        "gallery": {"items": len(placed), "queries": len(questions.texts), "missing": missing},
+        "refused_queries": questions.refused,
+        "model": asdict(space.encoder.fingerprint),
+        "clips": asdict(space.clip_spec),
+        "prompts": getattr(space.encoder, "prompts", {}),
+        "notes": notes,
+        "rows": rows,
+    }
+    return {**result, "paired": _paired(result, other) if other else []}
+
+
+def placed_names(placed: Iterable[tuple[Item, str]]) -> list[str]:
+    """The items' own names."""
+    return [item.names[0] for item, _ in placed]
+
+
+def _ask(placed: list[tuple[Item, str]], encoder: Encoder) -> Questions:
+    texts = [text for item, _ in placed for text in item.captions]
+    owners = np.repeat(np.arange(len(placed)), [len(item.captions) for item, _ in placed])
+    vectors, refused = _embed_texts(texts, encoder)
+    return Questions(texts, owners, vectors, refused)
+
+
+def _embed_texts(texts: list[str], encoder: Encoder) -> tuple[QueryVectors, int]:
+    """[Q, D] a space; a text that the model refuses gets zeros, is counted, and so finds everything equally badly."""
+    parts: list[QueryVectors] = []
+    refused = 0
+    for start in range(0, len(texts), TEXT_BATCH):
+        batch = texts[start : start + TEXT_BATCH]
+        try:
+            parts.append(encoder.embed_text(batch))
+            continue
+        except QueryError:
+            pass
+        for text in batch:
+            try:
+                parts.append(encoder.embed_text([text]))
+            except QueryError:
+                refused += 1
+                parts.append({space: np.zeros((1, encoder.dim), np.float32) for space in encoder.spaces})
+    return {space: np.concatenate([part[space] for part in parts]) for space in encoder.spaces}, refused
+
+
+def _measure_grid(
+    method: str,
+    lake: Lake,
+    space: VectorSpace,
+    placed: list[tuple[Item, str]],
+    questions: Questions,
+    protocols: tuple[str, ...] = ("max", "mean"),
+) -> list[Row]:
+    """Rows of every protocol, space and direction, from the vectors of one grid, exactly."""
+    gallery, _ = _gallery(lake, space, placed)
+    score = {"max": score_best_segment, "published": score_best_segment, "mean": score_mean}
+    rows = []
+    for protocol in protocols:
+        own = {name: score[protocol](questions.vectors[name], gallery, name) for name in space.encoder.spaces}
+        for name, scores in with_best_space({str(name): values for name, values in own.items()}).items():
+            rows += _rows(method, protocol, name, scores, questions)
+    return rows
+
+
+def _rows(method: str, protocol: str, space: str, scores: Floats, questions: Questions) -> list[Row]:
+    both = (rank_videos(scores, questions.owners), rank_texts(scores, questions.owners))
+    return [_row(method, protocol, space, ranking) for ranking in both]
+
+
+def _row(method: str, protocol: str, space: str, ranking: Ranking) -> Row:
+    ranks = [round(float(rank), 1) if math.isfinite(rank) else None for rank in ranking.ranks]
+    named = {"method": method, "protocol": protocol, "space": space, "direction": ranking.direction}
+    return {**named, **summarise(ranking), "ranks": ranks}
+
+
+def _gallery(lake: Lake, space: VectorSpace, placed: list[tuple[Item, str]]) -> tuple[Gallery, list[str]]:
+    """The vectors of the segments whose middle lies in an item, and the ids of those segments."""
+    names = [*space.encoder.spaces]
+    wanted: dict[str, list[int]] = {}
+    for number, (_, uri) in enumerate(placed):
+        wanted.setdefault(uri, []).append(number)
+    found: list[tuple[int, str, list[Any]]] = []
+    for batch in live_segments(lake, space.key, ["segment_id", "uri", "start_us", "end_us", *names]):
+        columns = [batch.column(name) for name in names]
+        times = zip(*(batch.column(name).to_pylist() for name in ("segment_id", "uri", "start_us", "end_us")))
+        for at, (segment_id, uri, start_us, end_us) in enumerate(times):
+            for number in wanted.get(uri, ()):
+                item, middle_us = placed[number][0], (start_us + end_us) // 2
+                if item.start_us <= middle_us < (item.end_us or end_us + 1):
+                    found.append((number, segment_id, [column[at].values for column in columns]))
+    found.sort(key=lambda entry: entry[0])
+    nothing = np.full(space.encoder.dim, np.nan, np.float32)
+    vectors = {
+        name: np.array([nothing if own[i] is None else own[i].to_numpy() for _, _, own in found], np.float32).reshape(
+            len(found), -1
+        )
+        for i, name in enumerate(names)
+    }
+    items = np.array([number for number, _, _ in found], np.intp)
+    return Gallery(items, len(placed), vectors), [segment_id for _, segment_id, _ in found]
+
+
+def _through_index(
+    config: Config, space: VectorSpace, lake: Lake, placed: list[tuple[Item, str]], questions: Questions
+) -> list[Row]:
+    """Text to video as the current generation answers; an answer behind the rows that were asked for is not found."""
+    search = LakeSearch.open(config.lake, space.encoder, config)
+    gallery, segment_ids = _gallery(lake, space, placed)
+    items_of: dict[str, list[int]] = {}
+    for segment_id, item in zip(segment_ids, gallery.items_S.tolist()):
+        items_of.setdefault(segment_id, []).append(item)
+    depth = min(len(search.rows), max(1_000, 20 * len(search.rows) // max(1, len(placed))))
+    rows = []
+    for name in search.rows.searcher.spaces:
+        ranks = np.full(len(questions.texts), np.inf)
+        for query, (vector, owner) in enumerate(zip(questions.vectors[name], questions.owners)):
+            _, found = search.rows.nearest(vector, name, depth, "text", None, None)
+            ids = search.rows.columns(found, ["segment_id"])["segment_id"].to_pylist()
+            ahead = list(dict.fromkeys(item for segment_id in ids for item in items_of.get(segment_id, ())))
+            if owner in ahead:
+                ranks[query] = 1 + ahead.index(owner)
+        rows.append(
+            _row("shotlake", "index", name, Ranking("text_to_video", ranks, gain_at_10(ranks), questions.owners))
+        )
+    return rows
+
+
+def _whole_clips(
+    task: Task, config: Config, space: VectorSpace, placed: list[tuple[Item, str]], duration_us: dict[str, int]
+) -> Config | None:
+    """The configuration under which every video is one clip; None if the encoder cannot see that far."""
+    longest_us = max(duration_us[uri] or 0 for _, uri in placed)
+    if task.dataset == "didemo":
+        longest_us = min(longest_us, DIDEMO_CUT_US)
+    if longest_us <= space.clip_spec.window_us:
+        return config
+    whole = _with(config, window_s=math.ceil(longest_us / 1e4) / 100, stride_s=None, new_space=True)
+    try:
+        open_space(whole)
+    except ConfigError:
+        return None
+    return whole
+
+
+def _describe_then_embed(
+    described: dict[str, str], encoder: Encoder, placed: list[tuple[Item, str]], questions: Questions
+) -> list[Row]:
+    """What a caption model's words would give: descriptions and captions meet in the text tower."""
+    texts = [next((described[name] for name in item.names if name in described), "") for item, _ in placed]
+    vectors, _ = _embed_texts(texts, encoder)
+    space = encoder.spaces[0]
+    return _rows("descriptions", "published", space, questions.vectors[space] @ vectors[space].T, questions)
+
+
+def _with(config: Config, **embed: Any) -> Config:
+    return config.model_copy(update={"embed": config.embed.model_copy(update=embed)})
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--against is {str(path)!r}, which is no result of an earlier run ({error})") from None
+
+
+def _paired(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Row]:
+    """Differences on the same queries, row by row. Errors: ConfigError if the queries are others."""
+    if ours["queries_sha256"] != theirs.get("queries_sha256"):
+        raise ConfigError("--against was measured with other captions or on another gallery; both have to be the same")
+    keys = ("method", "protocol", "space", "direction")
+    before = {tuple(row[key] for key in keys): row for row in theirs["rows"]}
+    rows = []
+    for row in ours["rows"]:
+        other = before.get(tuple(row[key] for key in keys))
+        if other is None:
+            continue
+        mine, yours = (np.array([np.inf if rank is None else rank for rank in r["ranks"]]) for r in (row, other))
+        tests = {f"r_at_{cut}": compare(mine <= cut, yours <= cut) for cut in (1, 10)}
+        rows.append({**{key: row[key] for key in keys}, **tests})
+    return rows

@@ -1,0 +1,136 @@
+"""An evaluation through the real pipeline, on videos whose right answers can be worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.evaluate.toy import PAIRS, paint_pair
+from tests.flow.lakes import local_config
+
+from shotlake.cli import main
+from shotlake.errors import ConfigError
+from shotlake.evaluate.page import render_page
+from shotlake.flow.evaluate import Task, evaluate
+
+MODEL = "embed.model=python:tests.evaluate.toy.ColourEncoder"
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All pairs of four colours, and a video that nobody annotated."""
+    folder = tmp_path_factory.mktemp("colours") / "videos"
+    for number, (first, second) in enumerate(PAIRS):
+        paint_pair(folder / f"{number % 3}" / f"video{number}.mp4", first, second)
+    paint_pair(folder / "other.mp4", "red", "green")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As MSR-VTT publishes them, with a video that is not there and a caption that names no colour."""
+    path = tmp_path_factory.mktemp("annotations") / "test.csv"
+    rows = [f"video{number},{first} then {second}" for number, (first, second) in enumerate(PAIRS)]
+    path.write_text("\n".join(["video_id,sentence", *rows, "video0,a sunset", "video99,white then red"]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def descriptions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Somebody described the first half of the videos."""
+    path = tmp_path_factory.mktemp("described") / "d.jsonl"
+    rows = [{"video": f"video{number}", "description": " then ".join(pair)} for number, pair in enumerate(PAIRS[:8])]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(
+    videos: Path, annotations: Path, descriptions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    config = local_config(tmp_path_factory.mktemp("lake") / "lake", MODEL, "limits.tolerated_failure_ratio=1")
+    yield evaluate(Task("msrvtt", annotations, str(videos), descriptions), config, lambda stage, done, total: None)
+
+
+def value(result: dict[str, Any], method: str, protocol: str, metric: str = "r_at_1", **more: str) -> float:
+    wanted = {"method": method, "protocol": protocol, "space": "fused", "direction": "text_to_video", **more}
+    (row,) = [row for row in result["rows"] if all(row[key] == text for key, text in wanted.items())]
+    return float(row[metric]["value"])
+
+
+def test_the_gallery_and_what_is_missing_are_told(result: dict[str, Any]) -> None:
+    assert result["gallery"] == {"items": 16, "queries": 17, "missing": ["video99"]}
+    assert result["refused_queries"] == 1
+    assert result["clips"]["n_frames"] == 4
+    assert result["prompts"] == {"query": "{text}"}
+
+
+def test_one_clip_a_video_tells_all_pairs_apart(result: dict[str, Any]) -> None:
+    """The query that was refused finds nothing; the other 16 are right, in both directions."""
+    assert value(result, "shotlake", "published") == pytest.approx(16 / 17, abs=1e-6)
+    assert value(result, "shotlake", "published", direction="video_to_text") == 1
+    assert value(result, "shotlake", "published", "median_rank") == 1
+
+
+def test_segments_of_a_second_see_one_colour_each(result: dict[str, Any]) -> None:
+    """'red then blue' scores 0.5 with every second that is red or blue, so only pairs of one colour are found first."""
+    assert value(result, "shotlake", "max") < 0.3
+    assert 0 < value(result, "shotlake", "mean") < value(result, "shotlake", "published")
+
+
+def test_a_still_picture_is_worse_than_the_clip(result: dict[str, Any]) -> None:
+    assert value(result, "middle frame", "published") < 0.3
+
+
+def test_descriptions_are_a_baseline_as_good_as_they_are(result: dict[str, Any]) -> None:
+    assert value(result, "descriptions", "published") == pytest.approx(8 / 17, abs=1e-6)
+
+
+def test_the_index_answers_as_the_exact_scores_do(result: dict[str, Any]) -> None:
+    """Up to ties, which an index breaks by order."""
+    assert value(result, "shotlake", "index", "r_at_10") >= value(result, "shotlake", "max", "r_at_10") - 0.2
+    assert value(result, "shotlake", "index") > 0.15
+
+
+def test_every_space_and_their_best_have_rows(result: dict[str, Any]) -> None:
+    spaces = {row["space"] for row in result["rows"] if row["method"] == "shotlake" and row["protocol"] == "published"}
+    assert spaces == {"fused", "visual", "max of spaces"}
+    for row in result["rows"]:
+        for metric in ("r_at_1", "r_at_5", "r_at_10", "ndcg_at_10"):
+            assert row[metric]["low"] <= row[metric]["value"] <= row[metric]["high"]
+
+
+def test_the_page_needs_nothing_else(result: dict[str, Any]) -> None:
+    page = render_page(result)
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "<script" not in page
+    assert page.count("<svg") == 4
+    assert "shotlake, published, max of spaces" in page
+    assert "94.1" in page
+
+
+def test_command_against_an_earlier_result(
+    videos: Path, annotations: Path, result: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "before.json").write_text(json.dumps(result))
+    command = ["eval", "retrieval", "--dataset", "msrvtt", "--annotations", str(annotations), "--videos", str(videos)]
+    command += ["--lake", str(tmp_path / "lake"), "--out", str(tmp_path / "out"), "--set", MODEL, "--json", "-q"]
+    command += ["--set", "flow.engine=local", "--against", str(tmp_path / "before.json")]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "out" / "retrieval.json").read_text())
+    assert (tmp_path / "out" / "retrieval.html").read_text() == render_page(written)
+    assert "ranks" in written["rows"][0] and "ranks" not in told["rows"][0]
+    assert told["paired"][0]["r_at_1"]["difference"]["value"] == 0
+    assert told["paired"][0]["r_at_1"]["p"] == 1
+
+
+def test_wrong_annotations_stop_before_anything_is_indexed(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("video_id,sentence\n")
+    config = local_config(tmp_path / "lake", MODEL)
+    with pytest.raises(ConfigError, match="holds no caption"):
+        evaluate(Task("msrvtt", tmp_path / "a.csv", str(videos)), config, lambda stage, done, total: None)
+    assert not (tmp_path / "lake").exists()
