@@ -64,26 +64,24 @@ class Sieve:
             return None
         if before == 0:
             return True
-        previous_us, next_us = self._times_us[before - 1], self._times_us[after]
-        return self._is_looked_at((previous_us + at_us) // 2, (at_us + next_us) // 2 + 1) or self._has_edge(
-            at_us, next_us
-        )
+        return self._is_looked_at(self._times_us[before - 1], at_us, self._times_us[after])
 
-    def _is_looked_at(self, low_us: int, high_us: int) -> bool:
-        return any(
-            bisect_left(wanted, low_us) < bisect_right(wanted, high_us)
-            for wanted, _ in map(self._looks, self._cells(low_us, high_us))
-        )
-
-    def _has_edge(self, low_us: int, high_us: int) -> bool:
-        return any(
-            low_us <= edge <= high_us for _, edges in map(self._looks, self._cells(low_us, high_us)) for edge in edges
-        )
+    def _is_looked_at(self, previous_us: int, at_us: int, next_us: int) -> bool:
+        """True if a wanted time is nearest to the frame between these neighbours, or a cell's edge falls on it."""
+        low_us, high_us = (previous_us + at_us) // 2, (at_us + next_us) // 2 + 1
+        for cell in self._cells(low_us, next_us):
+            wanted_us, start_us, end_us = self._looks(cell)
+            if at_us <= start_us <= next_us or at_us <= end_us <= next_us:
+                return True
+            place = bisect_left(wanted_us, low_us)
+            if place < len(wanted_us) and wanted_us[place] <= high_us:
+                return True
+        return False
 
     def _cells(self, low_us: int, high_us: int) -> range:
         first = -(-(low_us - self._spec.window_us) // self._spec.stride_us)
         return range(max(0, first), max(0, high_us // self._spec.stride_us + 1))
 
-    def _looks_of(self, cell: int) -> tuple[list[int], tuple[int, int]]:
+    def _looks_of(self, cell: int) -> tuple[list[int], int, int]:
         start_us, end_us = cell_range(cell, max(self._duration_us, 1 + cell * self._spec.stride_us), self._spec)
-        return wanted_times(start_us, end_us, self._spec), (start_us, end_us)
+        return wanted_times(start_us, end_us, self._spec), start_us, end_us
