@@ -112,3 +112,45 @@ def random_clips(spec: ClipSpec, sounds_s: list[float], seed: int = 0) -> ClipBa
         waveform=waveform,
         sample_mask=np.arange(spec.n_samples) < np.array(lengths)[:, None],
     )
+
+
+def save_gemma2(folder: Path, seed: int = 0) -> Path:
+    """An `embedding_gemma2` checkpoint with both towers, and the tokenizer and processors that belong to it."""
+    transformers = import_transformers()
+    marks = {
+        "image_token": "<|image|>", "boi_token": "<|image>", "eoi_token": "<image|>",
+        "audio_token": "<|audio|>", "boa_token": "<|audio>", "eoa_token": "<audio|>",
+    }  # fmt: skip
+    names = ("<pad>", "<bos>", "<eos>", "<unk>", *marks.values(), "<|video|>")
+    n_words = save_tokenizer(folder, names, extra_special_tokens=marks, additional_special_tokens=["<|video|>"])
+    number = {name: at for at, name in enumerate(names)}
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.EmbeddingGemma2Config(
+        text_config={
+            **size, "vocab_size": n_words, "intermediate_size": 48, "num_key_value_heads": 1, "head_dim": 16,
+            "global_head_dim": 16, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 8,
+            "embedding_dim": 24, "sliding_window": 64, "sliding_window_pattern": 2, "pad_token_id": 0,
+            "bos_token_id": 1, "eos_token_id": 2,
+        },
+        vision_config={"model_type": "gemma4_vision", **size, "intermediate_size": 48, "num_key_value_heads": 2,
+                       "head_dim": 16},
+        audio_config={"model_type": "gemma4_audio", **size, "subsampling_conv_channels": [128, 4],
+                      "output_proj_dims": 32},
+        image_token_id=number["<|image|>"], boi_token_id=number["<|image>"], eoi_token_id=number["<image|>"],
+        audio_token_id=number["<|audio|>"], boa_token_id=number["<|audio>"], eoa_token_index=number["<audio|>"],
+        video_token_id=number["<|video|>"],
+    )  # fmt: skip
+    random_weights(transformers.EmbeddingGemma2Model(config), seed).save_pretrained(folder)
+    gemma2_processor(folder).save_pretrained(folder)
+    return folder
+
+
+def gemma2_processor(folder: Path) -> Any:
+    """The reference's own preprocessing."""
+    transformers = import_transformers()
+    return transformers.EmbeddingGemma2Processor(
+        feature_extractor=transformers.Gemma4AudioFeatureExtractor(),
+        image_processor=transformers.Gemma4ImageProcessor(),
+        tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
+        video_processor=transformers.EmbeddingGemma2VideoProcessor(),
+    )

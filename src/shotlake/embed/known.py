@@ -33,6 +33,9 @@ KNOWN = (
         "facebook/pe-av-base-16-frame", "pe_audio_video", "fused visual audio", 1024, 10, "Apache-2.0", "best value"
     ),
     KnownModel("facebook/pe-av-large-16-frame", "pe_audio_video", "fused visual audio", 1024, 10, "Apache-2.0", ""),
+    KnownModel(
+        "google/embeddinggemma-2", "embedding_gemma2", "fused visual audio", 768, 10, "see its card", "evaluate it first"
+    ),
 )
 
 

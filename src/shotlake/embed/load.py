@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from shotlake.config import EmbedConfig
-from shotlake.embed import pe_av
+from shotlake.embed import embedding_gemma2, pe_av
 from shotlake.embed.checkpoint import CONFIG_NAME, Checkpoint, open_checkpoint
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.middle_frame import MiddleFrameEncoder
 from shotlake.embed.mini.encoder import MINI_FOLDER, MiniEncoder
 from shotlake.errors import BadModel
 
-ARCHITECTURES = (pe_av.ARCHITECTURE,)
+ARCHITECTURES = (pe_av.ARCHITECTURE, embedding_gemma2.ARCHITECTURE)
 
 
 def load_encoder(config: EmbedConfig, device: str = "cpu") -> Encoder:
@@ -45,6 +45,8 @@ def _load_checkpoint(checkpoint: Checkpoint, config: EmbedConfig, device: str) -
     match checkpoint.architecture:
         case pe_av.ARCHITECTURE:
             return pe_av.PeAvEncoder(checkpoint, config, device, dtype)
+        case embedding_gemma2.ARCHITECTURE:
+            return embedding_gemma2.EmbeddingGemma2Encoder(checkpoint, config, device, dtype)
         case other:
             raise BadModel(
                 f"{checkpoint.folder} holds a model of the architecture {other!r}; "
