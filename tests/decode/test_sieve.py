@@ -1,14 +1,13 @@
-"""Frames that nobody needs are not decoded, and no clip can tell; key frames alone are a preview of the truth."""
+"""Frames that nobody needs are not decoded, and no clip can tell."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
-from painted import CONFIG, SPEC, Picture, Sound, columns, decode, frame_times, paint, read_number, units_of
+from painted import CONFIG, SPEC, Picture, Sound, columns, decode, frame_times, paint, units_of
 
 from shotlake.decode.sieve import Sieve
 
@@ -65,23 +64,3 @@ def test_clips_equal_those_of_all_frames(tmp_path, name, spec):
     assert exact[1] == reference[1]
     for column in exact[0]:
         np.testing.assert_array_equal(reference[0][column], exact[0][column], err_msg=column)
-
-
-def test_key_frames_alone(tmp_path):
-    path = paint(tmp_path / "a.mp4", Picture(frame_times(500), options=B_FRAMES), Sound(20.0))
-    with av.open(str(path)) as container:
-        keys = {round(float(p.pts * p.time_base) * 25) for p in container.demux(video=0) if p.size and p.is_keyframe}
-    batches, (outcome,) = decode(units_of(path), config=CONFIG.model_copy(update={"policy": "keyframes"}))
-    clips = columns(batches)
-    assert (outcome.status, outcome.written) == ("ok", 10)
-    assert clips["frame_mask"].all()
-    assert set((clips["frame_us"] // 40_000).reshape(-1)) == keys
-    numbers = [read_number(pixels) for frames in clips["frames"] for pixels in frames]
-    assert numbers == (clips["frame_us"] // 40_000).reshape(-1).tolist()
-
-
-def test_key_frames_of_a_cut_file_are_partial(tmp_path):
-    path = paint(tmp_path / "a.mp4", Picture(frame_times(500), options=B_FRAMES), None, {"movflags": "faststart"})
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    _, (outcome,) = decode(units_of(path), config=CONFIG.model_copy(update={"policy": "keyframes"}))
-    assert (outcome.status, outcome.code) == ("partial", "truncated")

@@ -13,6 +13,7 @@ import av
 
 from shotlake import storage
 from shotlake.config import DecodeConfig
+from shotlake.decode.child import READ_BYTES
 from shotlake.decode.isolated import IsolatedRuns
 from shotlake.decode.run import decode_run
 from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, WorkUnit
@@ -37,7 +38,8 @@ class ClipDecoder:
 
     def __init__(self, clip_spec: ClipSpec, config: DecodeConfig) -> None:
         self._spec, self._config = clip_spec, config
-        self._isolated = IsolatedRuns(clip_spec, config, open_video) if config.isolate else None
+        self._open = open_preview if config.policy == "keyframes" else open_video
+        self._isolated = IsolatedRuns(clip_spec, config, self._open) if config.isolate else None
 
     def __call__(self, units: Sequence[WorkUnit]) -> Iterator[ClipBatch | UnitOutcome]:
         """Batches of at most `clips_per_batch` clips of one unit, then that unit's outcome. Errors: AccessDenied."""
@@ -45,7 +47,7 @@ class ClipDecoder:
             if self._isolated is not None:
                 yield from self._isolated(run)
             else:
-                yield from decode_run(run, self._spec, self._config, open_video)
+                yield from decode_run(run, self._spec, self._config, self._open)
 
     @property
     def child_pid(self) -> int | None:
@@ -61,6 +63,11 @@ class ClipDecoder:
 def open_video(video: Video) -> storage.ObjectReader:
     """The bytes of the video as it was listed."""
     return storage.open_object(video.uri, video.etag, video.size_bytes)
+
+
+def open_preview(video: Video) -> storage.ObjectReader:
+    """The same in smaller pieces, so that what lies between key frames can be left out."""
+    return storage.open_object(video.uri, video.etag, video.size_bytes, READ_BYTES)
 
 
 def contiguous_runs(units: Sequence[WorkUnit]) -> Iterator[list[WorkUnit]]:

@@ -17,18 +17,21 @@ import tempfile
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from shotlake.config import DecodeConfig
-from shotlake.decode.child import EXIT_OUT_OF_MEMORY, OK, REFUSED, shared_bytes, unpack
+from shotlake.decode.child import EXIT_OUT_OF_MEMORY, OK, READ_BYTES, REFUSED, shared_bytes, unpack
 from shotlake.decode.ledger import failed
 from shotlake.decode.run import OpenReader
 from shotlake.errors import AccessDenied, Crashed, MediaError, OutOfMemory, ShotlakeError, StoreError, TimedOut
 from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Usage, WorkUnit, work_unit_to_json
 from shotlake.storage import ObjectReader
+
+Read = Callable[[int, int], bytes]
 
 _TRIES = 2
 _START_S = 120
@@ -140,6 +143,7 @@ class IsolatedRuns:
         refused: list[ShotlakeError] = []
         with self._open_reader(units[0].video) as reader:
             child = self._child = self._child or Child(self._spec, self._config)
+            read = reader.read_range if self._config.policy == "keyframes" else partial(_read, reader)
             try:
                 child.wait_until_ready()
                 child.line.send_bytes(f'{{"units": [{", ".join(map(work_unit_to_json, units))}]}}'.encode())
@@ -147,7 +151,7 @@ class IsolatedRuns:
                 while True:
                     message = budget.wait(child.line)
                     if "read" in message:
-                        child.line.send_bytes(_answer(reader, message["read"], child.memory, refused))
+                        child.line.send_bytes(_answer(read, message["read"], child.memory, refused))
                     elif "batch" in message:
                         batch = unpack(message["batch"], child.memory)
                         child.line.send_bytes(OK)
@@ -196,16 +200,23 @@ def _with_reading(outcome: UnitOutcome, reader: ObjectReader) -> UnitOutcome:
     return replace(outcome, usage=usage, content_sha256=reader.content_sha256)
 
 
-def _answer(reader: ObjectReader, wanted: list[int], memory: mmap.mmap, refused: list[ShotlakeError]) -> bytes:
+def _read(reader: ObjectReader, start: int, end: int) -> bytes:
+    """The bytes [start, end) by way of the reader's own blocks, which are larger."""
+    reader.seek(start)
+    parts = []
+    while start < end and (part := reader.read(end - start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
+
+
+def _answer(read: Read, wanted: list[int], memory: mmap.mmap, refused: list[ShotlakeError]) -> bytes:
     """Leave the bytes [start, end) that are wanted in `memory`; how many, or why not."""
     start, end = wanted
     try:
-        reader.seek(start)
-        at = 0
-        while start + at < end and (part := reader.read(end - start - at)):
-            memory[at : at + len(part)] = part
-            at += len(part)
-        return OK + str(at).encode()
+        data = read(start, min(end, start + READ_BYTES))
     except (StoreError, AccessDenied) as error:
         refused.append(error)
         return REFUSED + json.dumps({"code": error.code, "message": error.message}).encode()
+    memory[: len(data)] = data
+    return OK + str(len(data)).encode()

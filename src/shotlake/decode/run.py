@@ -15,6 +15,7 @@ import numpy as np
 
 from shotlake.config import DecodeConfig
 from shotlake.decode.ledger import Ledger, failed
+from shotlake.decode.preview import leave_out_pictures
 from shotlake.decode.seek import seek_before
 from shotlake.decode.source import Source, open_source
 from shotlake.decode.sweep import Clip, Sweep
@@ -102,6 +103,8 @@ def _open_at(reader: ObjectReader, time_us: int, config: DecodeConfig) -> Source
     if time_us and not seek_before(source, time_us):
         source.container.close()
         source = open_source(reader, config)
+    if config.policy == "keyframes":
+        leave_out_pictures(source)
     return source
 
 

@@ -35,7 +35,10 @@ _ABSURD_US = 1000 * 3600 * 1_000_000
 
 @dataclass(slots=True)
 class Source:
-    """One open container. `video_end_us` and `audio_end_us` are the streams' own declared ends, None if unknown."""
+    """One open container. `video_end_us` and `audio_end_us` are the streams' own declared ends, None if unknown.
+
+    `keys_are_known` once the container's word counts for which pictures are key frames: the others may be zeros.
+    """
 
     reader: ObjectReader
     size_bytes: int
@@ -47,6 +50,7 @@ class Source:
     video_end_us: int | None = None
     audio_end_us: int | None = None
     unusable: tuple[str, ...] = field(default=())
+    keys_are_known: bool = False
 
     def __enter__(self) -> Self:
         return self

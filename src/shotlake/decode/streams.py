@@ -129,10 +129,11 @@ class FrameStream:
             track.sent_us = max(track.sent_us, shown_us + track.length_us(packet.duration or 0))
         if self._sieve is not None:
             return self._sifted(packet, shown_us, track, self._sieve)
-        frames = self._decoded(packet, track)
         if self._only_keys:
             self._pass_by(packet, track)
-        return frames
+            if self._source.keys_are_known and packet.size and not packet.is_keyframe:
+                return ()
+        return self._decoded(packet, track)
 
     def _sifted(self, packet: Any, shown_us: int | None, track: Track, sieve: Sieve) -> Iterator[Decoded]:
         if track.damaged or track.offset_us:

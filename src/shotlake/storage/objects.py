@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from shotlake.errors import ShotlakeError, SourceChanged
@@ -54,6 +56,7 @@ class ObjectReader(io.RawIOBase):
         self._coming: dict[int, Future[bytes]] = {}
         self._ahead = ThreadPoolExecutor(1, "look-ahead") if look_ahead else None
         self._before = -1
+        self._left_out: list[tuple[int, int]] = []
         self._digest, self._digested = hashlib.sha256(), 0  # of so many blocks from the front
         self._position = 0
         self.bytes_read = 0
@@ -103,6 +106,20 @@ class ObjectReader(io.RawIOBase):
             data += b"".join(iter(lambda: self.read(self._block_bytes), b""))
         return data
 
+    def read_range(self, start: int, end: int) -> bytes:
+        """The bytes [start, end), past the cache. Errors: SourceChanged if there are fewer; what `fetch` raises."""
+        data = self._fetch(start, end)
+        self.requests += -(-len(data) // PART_BYTES)
+        self.bytes_read += len(data)
+        if len(data) != end - start:
+            raise SourceChanged(f"bytes {start}-{end} gave {len(data)}; the object is not the one that was listed")
+        return data
+
+    def leave_out(self, ranges: list[tuple[int, int]]) -> None:
+        """From now on the bytes of these ranges, which are in order and apart, are zeros and not read."""
+        self._left_out = ranges
+        self._digested = -1
+
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))
         buffer[: len(data)] = data
@@ -127,12 +144,19 @@ class ObjectReader(io.RawIOBase):
     def _read_block(self, index: int) -> bytes:
         start = index * self._block_bytes
         end = min(start + self._block_bytes, self._size)
-        block = self._fetch(start, end)
-        self.requests += -(-len(block) // PART_BYTES)
-        self.bytes_read += len(block)
-        if len(block) != end - start:
-            raise SourceChanged(f"bytes {start}-{end} gave {len(block)}; the object is not the one that was listed")
-        return block
+        return b"".join(self._parts(start, end)) if self._left_out else self.read_range(start, end)
+
+    def _parts(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes [start, end), with zeros for what is left out."""
+        for low, high in self._left_out[bisect_right(self._left_out, start, key=itemgetter(1)) :]:
+            if low >= end:
+                break
+            if start < low:
+                yield self.read_range(start, low)
+            yield bytes(min(high, end) - max(low, start))
+            start = min(high, end)
+        if start < end:
+            yield self.read_range(start, end)
 
     def _look_ahead(self, index: int) -> None:
         known = index > self._last or index in self._pinned or index in self._recent or index in self._coming
