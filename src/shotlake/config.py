@@ -78,12 +78,27 @@ class DecodeConfig(Section):
     slowest: Annotated[float, Field(gt=0)] = Field(20, description="a unit may take this many times its length")
 
 
+class LateFusionConfig(Section):
+    """Two models whose scores are joined; of use with `embed.model=late-fusion` only."""
+
+    visual: str = Field("google/siglip2-base-patch16-224", description="siglip or videoprism: directory or hub id")
+    visual_revision: str = Field("", description="pinned revision of a hub id")
+    audio: str = Field("laion/larger_clap_general", description="clap without feature fusion: directory or hub id")
+    audio_revision: str = Field("", description="pinned revision of a hub id")
+    weight: Annotated[float, Field(gt=0, lt=1)] = Field(0.7, description="the picture's weight in the sum of z-scores")
+    visual_spread: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="standard deviation of the picture model's scores, as `eval retrieval` prints it"
+    )
+    audio_spread: Annotated[float, Field(gt=0)] = Field(1.0, description="the same of the sound model")
+    vectors: Literal["one", "two"] = Field(
+        "two", description="one: only the joined vector is stored; two: picture and sound beside it"
+    )
+
+
 class EmbedConfig(Section):
     """Which encoder, and how it is run."""
 
-    model: str = Field(
-        "mini", description="mini | a local directory | a hub id | late-fusion | python:module.Class"
-    )
+    model: str = Field("mini", description="mini | a local directory | a hub id | late-fusion | python:module.Class")
     revision: str = Field("", description="pinned revision of a hub id: the 40 hex digits of a commit")
     window_s: Annotated[float, Field(gt=0, le=3600)] | None = Field(
         None, description="segment length; the encoder's own if empty"
@@ -91,6 +106,7 @@ class EmbedConfig(Section):
     stride_s: Annotated[float, Field(gt=0, le=3600)] | None = Field(
         None, description="segment distance; the window if empty"
     )
+    late: LateFusionConfig = LateFusionConfig()
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="numbers of a large network; auto: bfloat16 on a GPU, float32 on a CPU"

@@ -154,3 +154,62 @@ def gemma2_processor(folder: Path) -> Any:
         tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
         video_processor=transformers.EmbeddingGemma2VideoProcessor(),
     )
+
+
+def save_siglip(folder: Path, seed: int = 0) -> Path:
+    """A `siglip` checkpoint for frames of 64 px."""
+    transformers = import_transformers()
+    size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.SiglipConfig(
+        text_config={**size, "vocab_size": save_tokenizer(folder), "max_position_embeddings": 12, "pad_token_id": 0,
+                     "projection_size": 32},
+        vision_config={**size, "image_size": 64, "patch_size": 16},
+    )  # fmt: skip
+    random_weights(transformers.SiglipModel(config), seed).save_pretrained(folder)
+    siglip_processor().save_pretrained(folder)
+    return folder
+
+
+def siglip_processor() -> Any:
+    """The reference's own preprocessing of frames."""
+    return import_transformers().SiglipImageProcessor(
+        size={"height": 64, "width": 64}, image_mean=[0.5] * 3, image_std=[0.5] * 3, rescale_factor=1 / 255
+    )
+
+
+def save_videoprism(folder: Path, seed: int = 0) -> Path:
+    """A `videoprism` checkpoint with a text tower, for 8 frames of 72 px."""
+    transformers = import_transformers()
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    config = transformers.VideoPrismConfig(
+        text_config={**size, "vocab_size": save_tokenizer(folder), "num_hidden_layers": 2,
+                     "max_position_embeddings": 12, "pad_token_id": 0},
+        vision_config={**size, "image_size": 72, "num_frames": 8, "num_spatial_layers": 2, "num_temporal_layers": 1,
+                       "num_auxiliary_layers": 1},
+    )  # fmt: skip
+    random_weights(transformers.VideoPrismClipModel(config), seed).save_pretrained(folder)
+    return folder
+
+
+def save_clap(folder: Path, seed: int = 0, fused: bool = False) -> Path:
+    """A `clap` checkpoint with a small HTSAT and a small RoBERTa."""
+    transformers = import_transformers()
+    config = transformers.ClapConfig(
+        text_config={
+            "vocab_size": save_tokenizer(folder), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "max_position_embeddings": 40, "pad_token_id": 0, "projection_dim": 24,
+        },
+        audio_config={
+            "patch_embeds_hidden_size": 16, "depths": [1, 1, 1, 1], "num_attention_heads": [2, 2, 2, 2],
+            "hidden_size": 128, "projection_dim": 24, "enable_fusion": fused,
+        },
+        projection_dim=24,
+    )  # fmt: skip
+    random_weights(transformers.ClapModel(config), seed, gain=1.0).save_pretrained(folder)
+    clap_extractor().save_pretrained(folder)
+    return folder
+
+
+def clap_extractor() -> Any:
+    """The reference's own preprocessing of sound, as of the checkpoints without feature fusion."""
+    return import_transformers().ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")

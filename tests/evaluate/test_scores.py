@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shotlake.evaluate.scores import MAX_OF_SPACES, Gallery, score_best_segment, score_mean, with_best_space
+from shotlake.evaluate.scores import MAX_OF_SPACES, Gallery, score_best_segment, score_mean, spread, with_joined
 
 NAN = [np.nan, np.nan]
 GALLERY = Gallery(
@@ -37,8 +37,23 @@ def test_the_mean_is_a_unit_vector() -> None:
 
 def test_the_best_space() -> None:
     scores = {"fused": np.array([[0.1, 0.9]]), "audio": np.array([[0.3, -np.inf]])}
-    np.testing.assert_allclose(with_best_space(scores)[MAX_OF_SPACES], [[0.3, 0.9]])
-    assert list(with_best_space({"fused": scores["fused"]})) == ["fused"]
+    np.testing.assert_allclose(with_joined(scores)[MAX_OF_SPACES], [[0.3, 0.9]])
+    assert list(with_joined({"fused": scores["fused"]})) == ["fused"]
+
+
+def test_picture_and_sound_joined() -> None:
+    scores = {"visual": np.array([[0.9, 0.5, 0.1]]), "audio": np.array([[0.2, 0.4, -np.inf]])}
+    joined = with_joined(scores)
+    np.testing.assert_allclose(
+        joined["visual + audio by rank"], [[1 / 61 + 1 / 62, 1 / 62 + 1 / 61, 1 / 63]], rtol=1e-6
+    )
+    z = 0.4 / np.std([0.9, 0.5, 0.1])
+    np.testing.assert_allclose(joined["visual + audio by z-score"], [[z - 1, 1, -z]], atol=1e-5)
+
+
+def test_spread_is_of_what_is_there() -> None:
+    assert spread(np.array([[1.0, 3.0, -np.inf]])) == {"mean": 2.0, "std": 1.0}
+    assert spread(np.array([[-np.inf]])) == {"mean": 0.0, "std": 0.0}
 
 
 def test_an_empty_gallery_scores_nothing() -> None:

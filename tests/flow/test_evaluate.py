@@ -121,6 +121,10 @@ def test_command_against_an_earlier_result(
     command += ["--set", "flow.engine=local", "--against", str(tmp_path / "before.json")]
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out)
+    assert main([word for word in command if word != "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "16 items, 17 captions, 1 videos missing"
+    assert any(line.split()[:3] == ["shotlake", "published", "fused"] and " 94.1 " in line for line in lines)
     written = json.loads((tmp_path / "out" / "retrieval.json").read_text())
     assert (tmp_path / "out" / "retrieval.html").read_text() == render_page(written)
     assert "ranks" in written["rows"][0] and "ranks" not in told["rows"][0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -61,9 +61,11 @@ def retrieval(
     return 0
 
 
-def _flat(row: dict[str, object]) -> dict[str, object]:
-    """A row of numbers only, in percent where they are shares."""
-    return {
-        name: (round(value["value"] * (1 if "rank" in name else 100), 1) if isinstance(value, dict) else value)
-        for name, value in row.items()
-    }
+def _flat(row: dict[str, Any]) -> dict[str, object]:
+    """A row of numbers only, in percent where they are shares, and how widely its scores spread."""
+    names = {name: row[name] for name in ("method", "protocol", "space", "direction", "queries")}
+    metrics: dict[str, object] = {}
+    for name in ("r_at_1", "r_at_5", "r_at_10", "ndcg_at_10", "median_rank", "mean_rank"):
+        value = row[name]["value"] * (1 if "rank" in name else 100) if name in row else None
+        metrics[name] = value if value is None else round(value, 1)
+    return {**names, **metrics, "score_std": round(row["scores"]["std"], 4) if "scores" in row else None}

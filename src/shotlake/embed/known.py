@@ -34,7 +34,13 @@ KNOWN = (
     ),
     KnownModel("facebook/pe-av-large-16-frame", "pe_audio_video", "fused visual audio", 1024, 10, "Apache-2.0", ""),
     KnownModel(
-        "google/embeddinggemma-2", "embedding_gemma2", "fused visual audio", 768, 10, "see its card", "evaluate it first"
+        "google/embeddinggemma-2",
+        "embedding_gemma2",
+        "fused visual audio",
+        768,
+        10,
+        "see its card",
+        "evaluate it first",
     ),
 )
 

@@ -11,6 +11,7 @@ from shotlake.config import EmbedConfig
 from shotlake.embed import embedding_gemma2, pe_av
 from shotlake.embed.checkpoint import CONFIG_NAME, Checkpoint, open_checkpoint
 from shotlake.embed.encoder import Encoder
+from shotlake.embed.late_fusion import LateFusionEncoder
 from shotlake.embed.middle_frame import MiddleFrameEncoder
 from shotlake.embed.mini.encoder import MINI_FOLDER, MiniEncoder
 from shotlake.errors import BadModel
@@ -31,6 +32,8 @@ def _load_named(config: EmbedConfig, device: str) -> Encoder:
     match config.model:
         case "mini":
             return MiniEncoder(MINI_FOLDER, config, device)
+        case "late-fusion":
+            return LateFusionEncoder(config, device, resolve_dtype(config, device))
         case name if name.startswith("python:"):
             return _load_installed(name, config, device)
         case name if (folder := Path(name).expanduser()).is_dir() and not (folder / CONFIG_NAME).exists():

@@ -31,7 +31,8 @@ from shotlake.evaluate.scores import (
     Ints,
     score_best_segment,
     score_mean,
-    with_best_space,
+    spread,
+    with_joined,
 )
 from shotlake.flow.backfill import Progress, backfill
 from shotlake.flow.space import VectorSpace, open_space
@@ -133,18 +134,20 @@ def _embed_texts(texts: list[str], encoder: Encoder) -> tuple[QueryVectors, int]
     refused = 0
     for start in range(0, len(texts), TEXT_BATCH):
         batch = texts[start : start + TEXT_BATCH]
-        try:
-            parts.append(encoder.embed_text(batch))
-            continue
-        except QueryError:
-            pass
-        for text in batch:
-            try:
-                parts.append(encoder.embed_text([text]))
-            except QueryError:
-                refused += 1
-                parts.append({space: np.zeros((1, encoder.dim), np.float32) for space in encoder.spaces})
+        whole = _embedded(batch, encoder)
+        found = [whole] if whole else [_embedded([text], encoder) for text in batch]
+        refused += sum(part is None for part in found)
+        nothing = {space: np.zeros((1, encoder.dim), np.float32) for space in encoder.spaces}
+        parts += [part or nothing for part in found]
     return {space: np.concatenate([part[space] for part in parts]) for space in encoder.spaces}, refused
+
+
+def _embedded(texts: list[str], encoder: Encoder) -> QueryVectors | None:
+    """The vectors of texts; None if the model refuses one of them."""
+    try:
+        return encoder.embed_text(texts)
+    except QueryError:
+        return None
 
 
 def _measure_grid(
@@ -161,14 +164,14 @@ def _measure_grid(
     rows = []
     for protocol in protocols:
         own = {name: score[protocol](questions.vectors[name], gallery, name) for name in space.encoder.spaces}
-        for name, scores in with_best_space({str(name): values for name, values in own.items()}).items():
+        for name, scores in with_joined({str(name): values for name, values in own.items()}).items():
             rows += _rows(method, protocol, name, scores, questions)
     return rows
 
 
 def _rows(method: str, protocol: str, space: str, scores: Floats, questions: Questions) -> list[Row]:
     both = (rank_videos(scores, questions.owners), rank_texts(scores, questions.owners))
-    return [_row(method, protocol, space, ranking) for ranking in both]
+    return [{**_row(method, protocol, space, ranking), "scores": spread(scores)} for ranking in both]
 
 
 def _row(method: str, protocol: str, space: str, ranking: Ranking) -> Row:
