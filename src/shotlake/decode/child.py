@@ -24,7 +24,7 @@ import numpy as np
 
 from shotlake.config import DecodeConfig
 from shotlake.decode.accelerate import accelerator
-from shotlake.decode.run import decode_run
+from shotlake.decode.run import Empty, decode_run
 from shotlake.errors import AccessDenied, NotFound, ShotlakeError, SourceChanged, StoreError, Unavailable
 from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, work_unit_from_tree
 from shotlake.storage import ObjectReader
@@ -42,16 +42,20 @@ def shared_bytes(spec: ClipSpec, clips: int) -> int:
     return max(READ_BYTES, clips * (picture + spec.n_samples * 5 + 3 * 8) + 64 * len(ClipBatch.__annotations__))
 
 
+def empty_in(memory: mmap.mmap) -> Empty:
+    """np.empty for the frames of the next batch: where `pack` wants them."""
+    return lambda shape, dtype: np.ndarray(shape, dtype, memory)
+
+
 def pack(batch: ClipBatch, memory: mmap.mmap) -> dict[str, list[Any]]:
-    """Copy the arrays into `memory`; the table of contents."""
-    contents: dict[str, list[Any]] = {}
+    """Copy the arrays into `memory`, frames first if they do not lie there already; the table of contents."""
+    contents: dict[str, list[Any]] = {"segment_id": list(batch["segment_id"])}
     offset = 0
-    for name, column in batch.items():
-        if name == "segment_id":
-            contents[name] = list(batch["segment_id"])
-            continue
-        array = np.ascontiguousarray(column)
-        np.ndarray(array.shape, array.dtype, memory, offset)[...] = array
+    for name in ("frames", *(name for name in batch if name not in ("frames", "segment_id"))):
+        array = np.ascontiguousarray(batch[name])  # type: ignore[literal-required]
+        place = np.ndarray(array.shape, array.dtype, memory, offset)
+        if place.ctypes.data != array.ctypes.data:
+            place[...] = array
         contents[name] = [array.dtype.str, list(array.shape), offset]
         offset += -(-array.nbytes // 64) * 64
     return contents
@@ -134,7 +138,7 @@ def _serve(parent: _Parent, memory: mmap.mmap, spec: ClipSpec, config: DecodeCon
         return _ParentReader(parent, video.size_bytes)
 
     try:
-        for item in decode_run(units, spec, config, open_reader):
+        for item in decode_run(units, spec, config, open_reader, empty_in(memory)):
             if isinstance(item, UnitOutcome):
                 parent.send(outcome=item.to_json())
             else:

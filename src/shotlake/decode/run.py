@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shotlake.config import DecodeConfig
 from shotlake.decode.ledger import Ledger, failed
@@ -24,6 +25,7 @@ from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Usage, Video, Wor
 from shotlake.storage import ObjectReader
 
 OpenReader = Callable[[Video], ObjectReader]
+Empty = Callable[[tuple[int, ...], type[np.uint8]], NDArray[np.uint8]]  # as np.empty
 
 
 class Meter:
@@ -70,15 +72,18 @@ class Meter:
 
 
 def decode_run(
-    units: list[WorkUnit], spec: ClipSpec, config: DecodeConfig, open_reader: OpenReader
+    units: list[WorkUnit], spec: ClipSpec, config: DecodeConfig, open_reader: OpenReader, empty: Empty = np.empty
 ) -> Iterator[ClipBatch | UnitOutcome]:
-    """One contiguous run of units through one open file. Errors: AccessDenied; everything else is an outcome."""
+    """One contiguous run of units through one open file; `empty` makes the arrays of frames.
+
+    Errors: AccessDenied; everything else is an outcome.
+    """
     meter = Meter()
-    return meter.time(_decode_run(units, spec, config, open_reader, meter))
+    return meter.time(_decode_run(units, spec, config, open_reader, empty, meter))
 
 
 def _decode_run(
-    units: list[WorkUnit], spec: ClipSpec, config: DecodeConfig, open_reader: OpenReader, meter: Meter
+    units: list[WorkUnit], spec: ClipSpec, config: DecodeConfig, open_reader: OpenReader, empty: Empty, meter: Meter
 ) -> Iterator[ClipBatch | UnitOutcome]:
     left = deque(units)
     try:
@@ -89,7 +94,7 @@ def _decode_run(
                 ledger = Ledger(left[0], spec, source, sweep)
                 clips = filter(ledger.enter, sweep.clips(_end_cell(left[0])))
                 while batch := list(islice(clips, config.clips_per_batch)):
-                    yield make_batch(batch, left[0], spec)
+                    yield make_batch(batch, left[0], spec, empty)
                 yield replace(ledger.close(meter.take()), content_sha256=reader.content_sha256)
                 left.popleft()
     except (MediaError, StoreError) as error:
@@ -112,16 +117,15 @@ def _end_cell(unit: WorkUnit) -> int | None:
     return unit.first_cell + unit.n_cells if unit.n_cells else None
 
 
-def make_batch(clips: list[Clip], unit: WorkUnit, spec: ClipSpec) -> ClipBatch:
+def make_batch(clips: list[Clip], unit: WorkUnit, spec: ClipSpec, empty: Empty = np.empty) -> ClipBatch:
     """The clips as columns; clips without picture have zeros of the others' size."""
     shapes = [clip.frames.shape for clip in clips if clip.frames is not None]
-    frames = np.zeros(
-        (len(clips), *(shapes[0] if shapes else (spec.n_frames, spec.height_px, spec.width_px, 3))), np.uint8
-    )
+    shape = shapes[0] if shapes else (spec.n_frames, spec.height_px, spec.width_px, 3)
+    frames = empty((len(clips), *shape), np.uint8)
     frame_us = np.full((len(clips), spec.n_frames), -1, np.int64)
     for row, clip in enumerate(clips):
+        frames[row] = 0 if clip.frames is None else clip.frames
         if clip.frames is not None:
-            frames[row] = clip.frames
             frame_us[row, : len(clip.frame_us)] = clip.frame_us
     ids = [segment_id(unit.video.video_id, clip.cell, unit.embed_key) for clip in clips]
     return ClipBatch(
