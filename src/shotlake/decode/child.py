@@ -24,10 +24,19 @@ import numpy as np
 
 from shotlake.config import DecodeConfig
 from shotlake.decode.accelerate import accelerator
+from shotlake.decode.probe import probe
 from shotlake.decode.run import Empty, decode_run
-from shotlake.errors import AccessDenied, NotFound, ShotlakeError, SourceChanged, StoreError, Unavailable
-from shotlake.records import ClipBatch, ClipSpec, UnitOutcome, Video, work_unit_from_tree
-from shotlake.storage import ObjectReader
+from shotlake.errors import AccessDenied, MediaError, NotFound, ShotlakeError, SourceChanged, StoreError, Unavailable
+from shotlake.records import (
+    ClipBatch,
+    ClipSpec,
+    UnitOutcome,
+    Video,
+    WorkUnit,
+    media_to_json,
+    work_unit_from_tree,
+)
+from shotlake.storage import PROBE_BLOCK_BYTES, ObjectReader
 
 OK, REFUSED = b"+", b"-"  # first byte of the parent's answers
 EXIT_OUT_OF_MEMORY = 86
@@ -36,8 +45,10 @@ _BEAT_S = 1.0
 _STORE_ERRORS = {cls.code: cls for cls in (StoreError, NotFound, Unavailable, SourceChanged, AccessDenied)}
 
 
-def shared_bytes(spec: ClipSpec, clips: int) -> int:
+def shared_bytes(spec: ClipSpec | None, clips: int) -> int:
     """Room for a batch, or for what is read at once."""
+    if spec is None:
+        return READ_BYTES
     picture = spec.n_frames * (spec.height_px * spec.width_px * 3 + 8 + 1)
     return max(READ_BYTES, clips * (picture + spec.n_samples * 5 + 3 * 8) + 64 * len(ClipBatch.__annotations__))
 
@@ -102,8 +113,8 @@ class _Parent:
 class _ParentReader(ObjectReader):
     """An object whose bytes come from the parent; every read of libav is a sign of life."""
 
-    def __init__(self, parent: _Parent, size_bytes: int) -> None:
-        super().__init__(parent.fetch, size_bytes, READ_BYTES)
+    def __init__(self, parent: _Parent, size_bytes: int, block_bytes: int = READ_BYTES) -> None:
+        super().__init__(parent.fetch, size_bytes, block_bytes)
         self._parent = parent
 
     def read(self, size: int = -1) -> bytes:
@@ -115,11 +126,12 @@ class _ParentReader(ObjectReader):
 
 
 def main() -> None:
-    """Serve runs of units until the parent goes away. argv: connection fd, memory fd, settings as JSON."""
+    """Do what the parent asks until it goes away. argv: connection fd, memory fd, settings as JSON."""
     settings = json.loads(sys.argv[3])
     memory = mmap.mmap(int(sys.argv[2]), settings["shared_bytes"])
     parent = _Parent(Connection(int(sys.argv[1])), memory)
-    spec, config = ClipSpec(**settings["clip_spec"]), DecodeConfig(**settings["config"])
+    config = DecodeConfig(**settings["config"])
+    spec = ClipSpec(**settings["clip_spec"]) if settings["clip_spec"] else None
     _lock_in(config)
     parent.send(ready=True)
     try:
@@ -131,23 +143,39 @@ def main() -> None:
         os._exit(EXIT_OUT_OF_MEMORY)
 
 
-def _serve(parent: _Parent, memory: mmap.mmap, spec: ClipSpec, config: DecodeConfig) -> None:
-    units = [work_unit_from_tree(tree) for tree in parent.receive()["units"]]
-
-    def open_reader(video: Video) -> ObjectReader:
-        return _ParentReader(parent, video.size_bytes)
-
+def _serve(parent: _Parent, memory: mmap.mmap, spec: ClipSpec | None, config: DecodeConfig) -> None:
+    request = parent.receive()
     try:
-        for item in decode_run(units, spec, config, open_reader, empty_in(memory)):
-            if isinstance(item, UnitOutcome):
-                parent.send(outcome=item.to_json())
-            else:
-                parent.send(batch=pack(item, memory))
-                parent.wait_until_copied()
-    except ShotlakeError as error:  # access denied: the parent knows why
+        if spec is None:
+            _probe(parent, request["size_bytes"], config)
+        else:
+            _decode([work_unit_from_tree(tree) for tree in request["units"]], parent, memory, spec, config)
+    except ShotlakeError as error:  # of the store: the parent knows why
         parent.send(abort=error.message)
     else:
         parent.send(done=True)
+
+
+def _probe(parent: _Parent, size_bytes: int, config: DecodeConfig) -> None:
+    began = time.thread_time()
+    answer = {}
+    try:
+        answer["media"] = media_to_json(probe(_ParentReader(parent, size_bytes, PROBE_BLOCK_BYTES), config))
+    except MediaError as error:
+        answer |= {"code": error.code, "message": error.message}
+    parent.send(**answer, cpu_s=time.thread_time() - began)
+
+
+def _decode(units: list[WorkUnit], parent: _Parent, memory: mmap.mmap, spec: ClipSpec, config: DecodeConfig) -> None:
+    def open_reader(video: Video) -> ObjectReader:
+        return _ParentReader(parent, video.size_bytes)
+
+    for item in decode_run(units, spec, config, open_reader, empty_in(memory)):
+        if isinstance(item, UnitOutcome):
+            parent.send(outcome=item.to_json())
+        else:
+            parent.send(batch=pack(item, memory))
+            parent.wait_until_copied()
 
 
 def _lock_in(config: DecodeConfig) -> None:

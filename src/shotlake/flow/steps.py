@@ -17,10 +17,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import shotlake
-from shotlake import storage
 from shotlake.config import DecodeConfig, EmbedConfig
 from shotlake.decode.decoder import ClipDecoder, decoder_versions
-from shotlake.decode.probe import probe
+from shotlake.decode.prober import VideoProber
 from shotlake.embed.encoder import Encoder, dtype_name, embed_or_refuse
 from shotlake.embed.load import load_encoder
 from shotlake.errors import BadClip, NonFiniteVector, Policy, ShotlakeError
@@ -70,7 +69,8 @@ class Probed:
 
 def probe_batch(batch: Batch, config: DecodeConfig) -> Batch:
     """unit [B] JSON, one a video -> unit, media, code, message, usage [B]."""
-    rows = [(str(text), *_probe_one(work_unit_from_json(str(text)), config)) for text in batch["unit"]]
+    with VideoProber(config) as prober:
+        rows = [(str(text), *_probe_one(work_unit_from_json(str(text)), prober)) for text in batch["unit"]]
     names = ("unit", "media", "code", "message", "usage")
     return {name: np.array(values, dtype=object) for name, values in zip(names, zip(*rows))}
 
@@ -81,19 +81,17 @@ def probed_rows(batch: Batch) -> Iterator[Probed]:
         yield Probed.of(dict(zip(batch, values)))
 
 
-def _probe_one(unit: WorkUnit, config: DecodeConfig) -> tuple[str, str, str, str]:
-    video, media, code, message = unit.video, MediaInfo(), "", ""
+def _probe_one(unit: WorkUnit, prober: VideoProber) -> tuple[str, str, str, str]:
+    media, code, message = MediaInfo(), "", ""
     meter = Meter("thread")
     with meter:
         try:
-            reader = storage.open_object(video.uri, video.etag, video.size_bytes, storage.PROBE_BLOCK_BYTES)
-            media = probe(reader, config)
-            meter.count(reader.bytes_read, reader.requests)
+            media = prober(unit.video)
         except ShotlakeError as error:
             if error.policy is Policy.ABORT:
                 raise
             code, message = error.code, error.message
-    return media_to_json(media), code, message, json.dumps(asdict(meter.usage))
+    return media_to_json(media), code, message, json.dumps(asdict(meter.usage + prober.usage))
 
 
 class DecodeUnits:
