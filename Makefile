@@ -6,7 +6,7 @@ S3_VENV := .venv-s3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-decode bench-table bench-index clean
+.PHONY: help setup demo test test-all check format bench bench-decode bench-embed bench-table bench-index clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -43,10 +43,13 @@ format: setup ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-decode bench-table bench-index ## values against the limit of the same work, as JSON lines
+bench: bench-decode bench-embed bench-table bench-index ## values against the limit of the same work, as JSON lines
 
 bench-decode: setup ## the decode room against a bare decode of the same files
 	$(BIN)/python tests/bench/bench_decode.py
+
+bench-embed: setup ## the embedding stage against the bare network on the same clips
+	$(BIN)/python tests/bench/bench_embed.py
 
 bench-table: setup ## files and committer against plain Parquet; the anti-join of a large archive
 	$(BIN)/python tests/bench/bench_table.py

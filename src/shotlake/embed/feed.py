@@ -1,13 +1,14 @@
 """How clips go through a network: rows of one shape together, copied while the device computes, none lost to memory.
 
-A bucket is the rows of a batch that go one way in one shape, so that shapes are few and compiled kernels are used
-again. Where the memory does not hold a batch, its halves are tried; a batch of that many rows is not tried again.
+A bucket is the rows of a batch that go one way in one shape. On a GPU the number of rows is made a power of two as
+well, by repeating the last one, so that shapes are few and kernels that were chosen for one are used again. Where the
+memory does not hold a batch, half as many rows are tried; as many are not tried again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +40,10 @@ class Bucket:
 class Feed:
     """Takes buckets through the device, `batch_size` rows at the most; less once the memory did not hold as many."""
 
-    def __init__(self, device: str, batch_size: int) -> None:
+    def __init__(self, device: str, batch_size: int, few_shapes: bool | None = None) -> None:
         self._device = torch.device(device)
         self.batch_size = batch_size
+        self._few_shapes = self._device.type == "cuda" if few_shapes is None else few_shapes
         self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def embed(self, batch: ClipBatch, buckets: Sequence[Bucket], dim: int) -> VectorBatch:
@@ -67,27 +69,34 @@ class Feed:
 
     def _through(self, bucket: Bucket) -> Iterator[tuple[Rows, Outputs]]:
         """One batch behind: its results are asked for once the next one's kernels are queued."""
-        parts = [bucket.rows[at : at + self.batch_size] for at in range(0, len(bucket.rows), self.batch_size)]
         before: list[tuple[Rows, Outputs]] = []
-        for part, inputs in zip(parts, self._copied(map(bucket.arrays, parts))):
-            now = self._halving(part, inputs, bucket.forward)
+        for rows, inputs in self._copied(bucket):
+            now = self._fitting(rows, inputs, bucket.forward)
             yield from before
             before = now
         yield from before
 
-    def _copied(self, batches: Iterable[Arrays]) -> Iterator[Inputs]:
+    def _parts(self, rows: Rows) -> Iterator[Rows]:
+        """As many rows as a batch may have now; the last one again where their number is to be a power of two."""
+        while len(rows):
+            part, rows = rows[: self.batch_size], rows[self.batch_size :]
+            wanted = min(self.batch_size, 1 << (len(part) - 1).bit_length()) if self._few_shapes else 0
+            yield np.concatenate([part, np.repeat(part[-1:], max(0, wanted - len(part)))])
+
+    def _copied(self, bucket: Bucket) -> Iterator[tuple[Rows, Inputs]]:
         """Batches on the device; a GPU gets the next one meanwhile, from pinned memory on a stream of its own."""
-        if self._copies is None:
-            yield from ({name: torch.from_numpy(array) for name, array in batch.items()} for batch in batches)
-            return
-        waiting: tuple[Inputs, torch.cuda.Event] | None = None
-        for batch in batches:
-            queued = self._queue_copy(batch)
+        waiting: tuple[Rows, Inputs, torch.cuda.Event] | None = None
+        for rows in self._parts(bucket.rows):
+            arrays = bucket.arrays(rows)
+            if self._copies is None:
+                yield rows, {name: torch.from_numpy(array) for name, array in arrays.items()}
+                continue
+            queued = (rows, *self._queue_copy(arrays))
             if waiting:
-                yield self._arrived(*waiting)
+                yield waiting[0], self._arrived(*waiting[1:])
             waiting = queued
         if waiting:
-            yield self._arrived(*waiting)
+            yield waiting[0], self._arrived(*waiting[1:])
 
     def _queue_copy(self, batch: Arrays) -> tuple[Inputs, torch.cuda.Event]:
         with torch.cuda.stream(self._copies):
@@ -106,26 +115,29 @@ class Feed:
             tensor.record_stream(stream)  # else the copy stream's allocator reuses it under our kernels
         return inputs
 
-    def _halving(self, rows: Rows, inputs: Inputs, forward: Callable[[Inputs], Outputs]) -> list[tuple[Rows, Outputs]]:
-        try:
-            with torch.inference_mode():
-                return [(rows, forward(inputs))]
-        except torch.OutOfMemoryError as error:
-            if len(rows) == 1:
-                raise EmbedError(
-                    f"the memory of {self._device} does not hold one clip; take a smaller model or another machine"
-                ) from error
+    def _fitting(self, rows: Rows, inputs: Inputs, forward: Callable[[Inputs], Outputs]) -> list[tuple[Rows, Outputs]]:
+        """The rows in one piece, or in as many as the memory asks for."""
+        results: list[tuple[Rows, Outputs]] = []
+        at = 0
+        while at < len(rows):
+            part = slice(at, min(len(rows), at + self.batch_size))
+            try:
+                with torch.inference_mode():
+                    results.append((rows[part], forward({name: tensor[part] for name, tensor in inputs.items()})))
+                at = part.stop
+            except torch.OutOfMemoryError as error:
+                self._halve(part.stop - part.start, error)
+        return results
+
+    def _halve(self, n_rows: int, error: torch.OutOfMemoryError) -> None:
+        if n_rows == 1:
+            raise EmbedError(
+                f"the memory of {self._device} does not hold one clip; take a smaller model or another machine"
+            ) from error
+        self.batch_size = n_rows // 2
+        log.warning("device=%s batch_size=%d halved: out of memory", self._device, self.batch_size)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        middle = len(rows) // 2
-        self.batch_size = min(self.batch_size, middle)
-        log.warning("device=%s batch_size=%d halved: out of memory", self._device, self.batch_size)
-        halves = (slice(None, middle), slice(middle, None))
-        return [
-            result
-            for half in halves
-            for result in self._halving(rows[half], {name: tensor[half] for name, tensor in inputs.items()}, forward)
-        ]
 
 
 def pixels(frames: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
