@@ -24,6 +24,7 @@ from shotlake.errors import (
     Unavailable,
     UnsafeStore,
 )
+from shotlake.storage.again import TRIES
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
@@ -272,3 +273,35 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(StoreError, match="No space left"):
             put(str(tmp_path / "x"), b"data")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("errors", "calls", "ends"),
+    [
+        ([], 1, None),
+        ([StoreError("cut"), Unavailable("503")], 3, None),
+        ([NotFound("gone")], 1, NotFound),
+        ([SourceChanged("other")], 1, SourceChanged),
+        ([Unavailable("503")] * TRIES, TRIES, Unavailable),
+    ],
+)
+def test_transient_trouble_is_tried_again(
+    errors: list[ShotlakeError], calls: int, ends: type[ShotlakeError] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("shotlake.storage.again.time.sleep", waited.append)
+    left, made = list(errors), []
+
+    def request() -> str:
+        made.append(1)
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    if ends:
+        with pytest.raises(ends):
+            storage.patiently(request)
+    else:
+        assert storage.patiently(request) == "done"
+    assert len(made) == calls and len(waited) == calls - 1
+    assert all(0.05 <= pause <= 4 for pause in waited)

@@ -262,7 +262,7 @@ class Run:
             "report": json.dumps(report.to_json()) if report else "",
             "at": now,
         }
-        self.lake.append("runs", table_of(RUNS, [row]))
+        self.append("runs", table_of(RUNS, [row]))
 
     def _append_costs(self, report: RunReport) -> None:
         collections = {root.rstrip("/").rsplit("/", 1)[-1] for root in self.roots}

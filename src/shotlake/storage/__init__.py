@@ -14,6 +14,7 @@ from types import ModuleType
 
 from shotlake.errors import AlreadyExists, ConfigError, NotFound, SourceMissing, UnsafeStore
 from shotlake.storage import local, s3
+from shotlake.storage.again import patiently
 from shotlake.storage.objects import BLOCK_BYTES, PROBE_BLOCK_BYTES, ObjectInfo, ObjectReader
 from shotlake.storage.s3 import store_error
 
@@ -34,6 +35,7 @@ __all__ = [
     "names",
     "normalise",
     "open_object",
+    "patiently",
     "read_bytes",
     "stat",
     "store_error",

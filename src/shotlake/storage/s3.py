@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import obstore
+from botocore.exceptions import HTTPClientError
 from obstore.exceptions import (
     AlreadyExistsError,
     InvalidPathError,
@@ -32,8 +34,10 @@ from shotlake.errors import (
     StoreError,
     Unavailable,
 )
+from shotlake.storage.again import TRIES, patient, patiently, pause_s
 from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader
 
+_BROKEN_BODY = (aiohttp.ClientError, HTTPClientError, OSError, EOFError)
 WHOLE_BYTES = 64 << 20  # objects up to this are read into memory by parallel requests of PART_BYTES
 
 
@@ -56,6 +60,7 @@ def list_objects(root: str) -> Iterator[ObjectInfo]:
         yield stat(root)
 
 
+@patient
 def stat(uri: str) -> ObjectInfo:
     """The object as it is now. Errors: NotFound, AccessDenied, StoreError."""
     bucket, key = split(uri)
@@ -65,6 +70,7 @@ def stat(uri: str) -> ObjectInfo:
     return ObjectInfo(uri, name, head["ContentLength"], _bare(head["ETag"]), head["LastModified"], version)
 
 
+@patient
 def read_bytes(uri: str) -> bytes:
     """The whole object. Errors: NotFound, AccessDenied, StoreError."""
     bucket, key = split(uri)
@@ -72,6 +78,7 @@ def read_bytes(uri: str) -> bytes:
         return bytes(obstore.get(_bucket(bucket), key).bytes())
 
 
+@patient
 def write_bytes(uri: str, data: bytes) -> None:
     """Put the object, replacing what has its name."""
     bucket, key = split(uri)
@@ -80,12 +87,27 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def create(uri: str, data: bytes) -> None:
-    """Put the object only if nothing has its name. Errors: AlreadyExists."""
+    """Put the object only if nothing has its name. Errors: AlreadyExists.
+
+    A put whose answer was lost may have been done: the next try meets its own object, and that is as good.
+    """
     bucket, key = split(uri)
-    with s3_errors(uri):
-        obstore.put(_bucket(bucket), key, data, mode="create")
+    is_first = True
+
+    def put() -> None:
+        nonlocal is_first
+        was_first, is_first = is_first, False
+        try:
+            with s3_errors(uri):
+                obstore.put(_bucket(bucket), key, data, mode="create")
+        except AlreadyExists:
+            if was_first or read_bytes(uri) != data:
+                raise
+
+    patiently(put)
 
 
+@patient
 def upload(path: str | Path, uri: str) -> None:
     """Copy a local file to a new object, in parts."""
     bucket, key = split(uri)
@@ -93,6 +115,7 @@ def upload(path: str | Path, uri: str) -> None:
         obstore.put(_bucket(bucket), key, Path(path))
 
 
+@patient
 def download(uri: str, path: Path) -> None:
     """Copy an object to a local file. Errors: NotFound, AccessDenied, StoreError."""
     bucket, key = split(uri)
@@ -101,6 +124,7 @@ def download(uri: str, path: Path) -> None:
             out.write(chunk)
 
 
+@patient
 def delete(uri: str) -> None:
     """Remove the object; no error if it is gone."""
     bucket, key = split(uri)
@@ -108,6 +132,7 @@ def delete(uri: str) -> None:
         obstore.delete(_bucket(bucket), key)
 
 
+@patient
 def names(root: str) -> list[str]:
     """Keys under `root`, relative to it, sorted."""
     bucket, prefix = split(root)
@@ -196,7 +221,10 @@ def _call_s3(method: str, **arguments: Any) -> Any:
 
 
 def _get_range(bucket: str, key: str, etag: str, start: int, end: int) -> bytes:
-    """Bytes [start, end), in parallel requests of PART_BYTES; s3fs tries transient errors again with backoff."""
+    """Bytes [start, end), in parallel requests of PART_BYTES.
+
+    s3fs tries a refused request again with backoff; a body that breaks off is asked for again here.
+    """
     from fsspec.asyn import sync
 
     filesystem = _filesystem()
@@ -204,9 +232,16 @@ def _get_range(bucket: str, key: str, etag: str, start: int, end: int) -> bytes:
 
     async def fetch(first: int) -> bytes:
         span = f"bytes={first}-{min(first + PART_BYTES, end) - 1}"
-        answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=span, **match)
-        async with answer["Body"] as body:
-            return bytes(await body.read())
+        for attempt in range(TRIES):
+            answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=span, **match)
+            try:
+                async with answer["Body"] as body:
+                    return bytes(await body.read())
+            except _BROKEN_BODY:
+                if attempt == TRIES - 1:
+                    raise
+            await asyncio.sleep(pause_s(attempt))
+        raise AssertionError("a try returns or raises")
 
     async def fetch_all() -> bytes:
         return b"".join(await asyncio.gather(*(fetch(first) for first in range(start, end, PART_BYTES))))
@@ -302,5 +337,5 @@ def store_error(uri: str, error: Exception) -> ShotlakeError:
     if status == 404:
         return NotFound(f"{uri!r} is not there")
     if status in (429, 500, 502, 503, 504):
-        return Unavailable(f"{uri!r}: the store answered {status} ({text[:200]}); try again later")
-    return StoreError(f"{uri!r}: {text[:200]}")
+        return Unavailable(f"{uri!r}: the store answered {status} ({text[:300]}); try again later")
+    return StoreError(f"{uri!r}: {text[:300]}")

@@ -126,7 +126,7 @@ class Lake:
             write_deltalake(snapshot, rows, mode="append", commit_properties=_properties([app] if app else []))
             return True
 
-        return self.commit(table, write)
+        return self.commit(table, write, is_once=app is not None)
 
     def add_files(
         self, actions: Sequence[AddAction], app: App, fence: App, metadata: Mapping[str, str] | None = None
@@ -160,11 +160,15 @@ class Lake:
 
         return self.commit("segments", add)
 
-    def commit(self, table: str, write: Callable[[DeltaTable], bool]) -> int:
+    def commit(self, table: str, write: Callable[[DeltaTable], bool], is_once: bool = True) -> int:
         """Run `write` on a fresh snapshot until no other commit came between; give the version that it made.
 
-        `write` says whether it committed; if there was nothing to do, the version is the snapshot's.
+        `write` says whether it committed; if there was nothing to do, the version is the snapshot's. If it can tell
+        that it was done before (`is_once`), a store that stumbles is asked again: only the answer may have been lost.
         """
+        return storage.patiently(lambda: self._commit(table, write)) if is_once else self._commit(table, write)
+
+    def _commit(self, table: str, write: Callable[[DeltaTable], bool]) -> int:
         for attempt in range(COMMIT_TRIES):
             try:
                 with delta_errors(self.uri(table)):
@@ -192,17 +196,21 @@ class Lake:
 
     def _create(self, table: str, schema: pa.Schema) -> None:
         uri = self.uri(table)
-        # A conflict means that another program made it at this moment, which is as good.
-        with delta_errors(uri), suppress(CommitFailedError):
-            DeltaTable.create(
-                uri,
-                schema,
-                mode="ignore",
-                partition_by=PARTITIONS.get(table, []),
-                configuration=_properties_of(table),
-                storage_options=storage.delta_options(uri),
-                raise_if_key_not_exists=False,
-            )
+
+        def create() -> None:
+            # A conflict means that another program made it at this moment, which is as good.
+            with delta_errors(uri), suppress(CommitFailedError):
+                DeltaTable.create(
+                    uri,
+                    schema,
+                    mode="ignore",
+                    partition_by=PARTITIONS.get(table, []),
+                    configuration=_properties_of(table),
+                    storage_options=storage.delta_options(uri),
+                    raise_if_key_not_exists=False,
+                )
+
+        storage.patiently(create)
 
     def _check_format(self) -> None:
         found = self.table("segments").metadata().configuration.get(FORMAT_PROPERTY)

@@ -1,0 +1,72 @@
+"""The driver dies where it hurts; the next run converges to the undisturbed lake."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.faults.sabotage import commits, start
+
+from shotlake.config import Config
+
+# Where the process kills itself: (module, what, "before" or "after", at which call).
+POINTS = {
+    "while listing": ("shotlake.catalog.listing", "skip_reason", "before", 3),
+    "before a data file": ("shotlake.flow.steps", "write_segments", "before", 2),
+    "after a data file": ("shotlake.flow.steps", "write_segments", "after", 2),
+    "before the commit of segments": ("shotlake.table.lake", "Lake.add_files", "before", 2),
+    "after the commit of segments, before units": ("shotlake.table.lake", "Lake.add_files", "after", 2),
+    "before units": ("shotlake.table.committer", "_append_outcomes", "before", 3),
+    "after units": ("shotlake.table.committer", "_append_outcomes", "after", 2),
+    "between executions": ("shotlake.flow.backfill", "plan_wave", "before", 2),
+    "while the lease is released": ("shotlake.table.lease", "Lease.release", "before", 1),
+}
+
+SABOTAGE = """
+import importlib, os, signal
+module, name, when, at = {point!r}
+owner = importlib.import_module(module)
+if "." in name:
+    owner, name = getattr(owner, name.split(".")[0]), name.split(".")[1]
+honest, calls = getattr(owner, name), [0]
+
+def deadly(*arguments, **named):
+    calls[0] += 1
+    if when == "before" and calls[0] == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = honest(*arguments, **named)
+    if when == "after" and calls[0] == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(owner, name, deadly)
+"""
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_a_marked_point(point: str, archive: Path, lake: Config, converges: Callable) -> None:
+    with start(archive, lake, sabotage=SABOTAGE.format(point=POINTS[point])) as process:
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    converges(lake)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_the_whole_group_killed_at_random_moments(kills: int, archive: Path, lake: Config, converges: Callable) -> None:
+    """`kill -9` of the job and everything that it started; two seconds later it is submitted again."""
+    chance, progress = random.Random(3), []
+    for _ in range(kills):
+        with start(archive, lake, engine="ray") as process:
+            time.sleep(chance.uniform(4, 20))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        progress.append(commits(lake))
+        time.sleep(2)
+    print(f"commits when each run was killed: {progress}")
+    converges(lake)
