@@ -69,7 +69,7 @@ class DecodeConfig(Section):
     device: Literal["cpu", "nvdec"] = Field(
         "cpu", description="nvdec: a GPU decodes what it can, the CPU the rest; the run counts both"
     )
-    clips_per_batch: Positive = Field(16, description="clips that leave the decoder together; bounds its memory")
+    clips_per_batch: Positive = Field(16, description="clips that leave the decoder together, fewer if large")
     max_pixels: Positive = Field(8192 * 8192, description="larger pictures are refused before a frame is allocated")
     max_errors: Positive = Field(100, description="packet errors in a row after which a stream is given up")
     isolate: bool = Field(True, description="libav runs in a child process without credentials, files and network")

@@ -63,7 +63,7 @@ class ClipSpec:
     sample_rate_hz: int
     sampling: Literal["uniform", "fps"] = "uniform"
     fps: float = 0.0
-    resize: Literal["squash", "pad", "crop", "aspect"] = "squash"
+    resize: Literal["squash", "pad", "crop"] = "squash"
     channels: int = 1
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from painted import SPEC, Picture, columns, decode, frame_times, info_of, paint, read_number, units_of
 
-from shotlake.decode.pictures import Fit, _tone_curve, plan_fit
+from shotlake.decode.pictures import _tone_curve, scaled_size
 
 COLOURS = [(200, 40, 40), (30, 180, 60), (40, 60, 220), (250, 250, 250), (5, 5, 5)]
 
@@ -83,23 +83,25 @@ def test_anamorphic_pictures_are_stretched(tmp_path):
     assert abs(len(rows) - 96 * 96 / 320) <= 1
 
 
-@pytest.mark.parametrize(
-    ("resize", "fit"),
-    [
-        ("squash", Fit((48, 48), (48, 48))),
-        ("pad", Fit((48, 27), (48, 48))),
-        ("crop", Fit((85, 48), (48, 48))),
-        ("aspect", Fit((48, 27), (48, 27))),
-    ],
-)
-def test_ways_to_fit(resize, fit):
-    assert plan_fit(1920, 1080, replace(SPEC, resize=resize)) == fit
-
-
-def test_aspect_gives_frames_of_the_videos_shape(tmp_path):
-    spec = replace(SPEC, resize="aspect")
+@pytest.mark.parametrize(("resize", "size"), [("squash", (48, 48)), ("pad", (48, 27)), ("crop", (85, 48))])
+def test_ways_to_fit(tmp_path, resize, size):
+    spec = replace(SPEC, resize=resize)
+    assert scaled_size(1920, 1080, spec) == size
     path = paint(tmp_path / "a.mp4", Picture(frame_times(50)))
-    assert columns(decode(units_of(path, spec=spec), spec)[0])["frames"].shape == (1, 16, 29, 48, 3)
+    assert columns(decode(units_of(path, spec=spec), spec)[0])["frames"].shape == (1, 16, 48, 48, 3)
+
+
+def test_hdr_is_flagged_and_its_reference_white_is_bright_but_not_white(tmp_path):
+    """Code value 148 of 255 is 203 nits in PQ: a sheet of paper, which a picture that is not mapped shows as grey."""
+    params = "transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc:log-level=none"
+    shown = {}
+    for name, options in (("sdr.mp4", {"x265-params": "log-level=none"}), ("hdr.mp4", {"x265-params": params})):
+        picture = Picture(frame_times(25), (160, 96), "libx265", "yuv420p10le", options=options, colour=(148,) * 3)
+        path = paint(tmp_path / name, picture)
+        assert info_of(path).hdr == (name == "hdr.mp4")
+        shown[name] = columns(decode(units_of(path))[0])["frames"].mean()
+    assert abs(shown["sdr.mp4"] - 148) < 4
+    assert 165 < shown["hdr.mp4"] < 220
 
 
 @pytest.mark.parametrize("transfer", ["pq", "hlg"])

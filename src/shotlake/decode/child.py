@@ -25,7 +25,7 @@ import numpy as np
 from shotlake.config import DecodeConfig
 from shotlake.decode.accelerate import accelerator
 from shotlake.decode.probe import probe
-from shotlake.decode.run import Empty, decode_run
+from shotlake.decode.run import Empty, clips_together, decode_run
 from shotlake.errors import AccessDenied, MediaError, NotFound, ShotlakeError, SourceChanged, StoreError, Unavailable
 from shotlake.records import (
     ClipBatch,
@@ -45,10 +45,11 @@ _BEAT_S = 1.0
 _STORE_ERRORS = {cls.code: cls for cls in (StoreError, NotFound, Unavailable, SourceChanged, AccessDenied)}
 
 
-def shared_bytes(spec: ClipSpec | None, clips: int) -> int:
+def shared_bytes(config: DecodeConfig, spec: ClipSpec | None) -> int:
     """Room for a batch, or for what is read at once."""
     if spec is None:
         return READ_BYTES
+    clips = clips_together(spec, config)
     picture = spec.n_frames * (spec.height_px * spec.width_px * 3 + 8 + 1)
     return max(READ_BYTES, clips * (picture + spec.n_samples * 5 + 3 * 8) + 64 * len(ClipBatch.__annotations__))
 

@@ -35,7 +35,7 @@ class Child:
     """A running child process, its line and its shared memory."""
 
     def __init__(self, config: DecodeConfig, spec: ClipSpec | None) -> None:
-        size = shared_bytes(spec, config.clips_per_batch)
+        size = shared_bytes(config, spec)
         settings = {
             "clip_spec": asdict(spec) if spec else None,
             "config": config.model_dump(),

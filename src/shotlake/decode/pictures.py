@@ -6,7 +6,7 @@ limited range. HDR (PQ, HLG) is tone-mapped by one curve a channel; its wider ga
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
 
@@ -24,23 +24,14 @@ _REFERENCE_WHITE_NITS = 203.0
 _BRIGHTEST = 1000 / _REFERENCE_WHITE_NITS  # what becomes full white
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """How an upright picture gets into the output: scaled, then placed on or cut to `size`; (width, height)."""
-
-    scaled: tuple[int, int]
-    size: tuple[int, int]
-
-
-def plan_fit(width_px: int, height_px: int, spec: ClipSpec) -> Fit:
-    """The fit of an upright picture of square pixels. `aspect` keeps its shape inside the box, so the size varies."""
+def scaled_size(width_px: int, height_px: int, spec: ClipSpec) -> tuple[int, int]:
+    """Width and height that an upright picture of square pixels is scaled to, before it is placed in the output."""
     box = (spec.width_px, spec.height_px)
     if spec.resize == "squash" or width_px <= 0 or height_px <= 0:
-        return Fit(box, box)
+        return box
     ratios = box[0] / width_px, box[1] / height_px
     ratio = max(ratios) if spec.resize == "crop" else min(ratios)
-    scaled = (max(1, round(width_px * ratio)), max(1, round(height_px * ratio)))
-    return Fit(scaled, scaled if spec.resize == "aspect" else box)
+    return max(1, round(width_px * ratio)), max(1, round(height_px * ratio))
 
 
 def observed(info: MediaInfo, frame: Any) -> MediaInfo:
@@ -50,7 +41,7 @@ def observed(info: MediaInfo, frame: Any) -> MediaInfo:
 
 
 class PictureFitter:
-    """Frames of one video as RGB arrays of one size, which the first frame decides.
+    """Frames of one video as RGB arrays of the encoder's size.
 
     `sample_aspect` is the width of a pixel over its height.
     """
@@ -58,19 +49,17 @@ class PictureFitter:
     def __init__(self, spec: ClipSpec, sample_aspect: float) -> None:
         self._spec, self._sample_aspect = spec, sample_aspect
         self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None
 
     def __call__(self, frame: Any) -> Pixels:
         """[H, W, 3] uint8."""
         turns = frame.rotation // 90 % 4
         width_px, height_px = frame.width * self._sample_aspect, float(frame.height)
         upright = (height_px, width_px) if turns % 2 else (width_px, height_px)
-        fit = plan_fit(round(upright[0]), round(upright[1]), self._spec)
-        self._size = self._size or fit.size
-        pixels = self._scale(frame, fit.scaled[::-1] if turns % 2 else fit.scaled)
+        scaled = scaled_size(round(upright[0]), round(upright[1]), self._spec)
+        pixels = self._scale(frame, scaled[::-1] if turns % 2 else scaled)
         if turns:
             pixels = np.rot90(pixels, turns)
-        return _place(pixels, *self._size)
+        return _place(pixels, self._spec.width_px, self._spec.height_px)
 
     def _scale(self, frame: Any, size: tuple[int, int]) -> Pixels:
         untagged = frame.colorspace == _UNTAGGED and not frame.format.is_rgb

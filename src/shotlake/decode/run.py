@@ -28,6 +28,15 @@ OpenReader = Callable[[Video], ObjectReader]
 Empty = Callable[[tuple[int, ...], type[np.uint8]], NDArray[np.uint8]]  # as np.empty
 
 
+_BATCH_BYTES = 24 << 20
+
+
+def clips_together(spec: ClipSpec, config: DecodeConfig) -> int:
+    """Clips of a batch: `clips_per_batch`, fewer where their frames are large, for a batch is held three times."""
+    clip_bytes = spec.n_frames * spec.height_px * spec.width_px * 3
+    return max(1, min(config.clips_per_batch, _BATCH_BYTES // clip_bytes))
+
+
 class Meter:
     """What a generator uses: its CPU and wall time without its consumer's, and what its reader reads."""
 
@@ -90,10 +99,11 @@ def _decode_run(
         start_us = max(0, units[0].first_cell * spec.stride_us - (spec.stride_us if config.snap_to_shots else 0))
         with open_reader(units[0].video) as reader, _open_at(meter.watch(reader), start_us, config) as source:
             sweep = Sweep(source, spec, config, units[0].first_cell, _end_cell(units[-1]))
+            together = clips_together(spec, config)
             while left:
                 ledger = Ledger(left[0], spec, source, sweep)
                 clips = filter(ledger.enter, sweep.clips(_end_cell(left[0])))
-                while batch := list(islice(clips, config.clips_per_batch)):
+                while batch := list(islice(clips, together)):
                     yield make_batch(batch, left[0], spec, empty)
                 yield replace(ledger.close(meter.take()), content_sha256=reader.content_sha256)
                 left.popleft()
