@@ -25,15 +25,25 @@ def search(
     lake: LakeRoot = None,
     limit: Annotated[int | None, typer.Option(help="Short for --set query.limit=...")] = None,
     space: Annotated[str | None, typer.Option(help="Short for --set query.space=...: fused, visual or audio.")] = None,
+    of: Annotated[str, typer.Option(help="moments, or scenes or videos as a whole.")] = "moments",
     as_json: AsJson = False,
 ) -> int:
-    """Answer a question from the current index generation."""
+    """Answer a question from the current index generation, or from the vectors of whole scenes or videos."""
     from shotlake.embed.load import load_encoder
     from shotlake.query.search import LakeSearch
+    from shotlake.query.whole import Kind, WholeSearch
 
     short = [f"query.limit={limit}"] if limit is not None else []
     tree = load(config, sets, lake, short + ([f"query.space={space}"] if space else []))
-    result = LakeSearch.open(tree.lake, load_encoder(tree.embed), tree).search(text)
+    encoder = load_encoder(tree.embed)
+    match of:
+        case "moments":
+            result = LakeSearch.open(tree.lake, encoder, tree).search(text)
+        case "videos" | "scenes":
+            kind: Kind = "video" if of == "videos" else "scene"
+            result = WholeSearch.open(tree.lake, encoder, tree).search(text, kind)
+        case other:
+            raise typer.BadParameter(f"--of is {other!r}; moments, scenes or videos is allowed.")
     if as_json:
         print_json(result.to_json())
         return 0

@@ -9,6 +9,7 @@ from shotlake.config import Config
 from shotlake.flow.build_index import build_index, is_behind
 from shotlake.flow.interrupt import Interruptible
 from shotlake.flow.plan import check_source, plan_wave, supersede, survey
+from shotlake.flow.pooled import pool_videos
 from shotlake.flow.pools import run_blocks
 from shotlake.flow.run import Run, check_prices
 from shotlake.flow.run_report import RunReport
@@ -59,6 +60,8 @@ def backfill(
                                 run.take(report)
                             progress("videos", run.ledger.n_done, run.ledger.videos["listed"])
                 supersede(found, run)  # a changed object's old rows, once the new ones are in
+        with run.measured("write"):
+            pool_videos(lake, space.key, run.run_id, config.table.lease_s)  # a row a video and scene, of its segments
         if build and (run.has_news or is_behind(config, space)):
             with run.measured("index"):
                 run.generation = build_index(config, space, "update").generation

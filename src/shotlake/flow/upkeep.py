@@ -14,6 +14,7 @@ from shotlake.catalog.listing import default_collection, list_videos
 from shotlake.config import Config
 from shotlake.errors import SourceMissing, UsageError
 from shotlake.flow.build_index import build_index, index_root
+from shotlake.flow.pooled import pool_videos
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.index.prune import prune
@@ -25,13 +26,19 @@ from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import maintain
 from shotlake.table.migrate import migrate
-from shotlake.table.readers import latest_videos, live_segments
+from shotlake.table.readers import latest_videos, live_segments, written_fingerprints
 from shotlake.table.relocate import Move, relocate
 
 
 def maintain_lake(config: Config) -> dict[str, Any]:
-    """Delete retired rows, join small files, checkpoint, remove what no version refers to. Errors: LeaseHeld."""
-    return asdict(maintain(Lake.open(config.lake), new_run_id(), config.table))
+    """Delete retired rows, join small files, checkpoint, remove what no version refers to; pool what is not pooled yet.
+
+    Errors: LeaseHeld.
+    """
+    lake, run_id = Lake.open(config.lake), new_run_id()
+    done = asdict(maintain(lake, run_id, config.table))
+    pooled = sum(pool_videos(lake, key, run_id, config.table.lease_s) for key in written_fingerprints(lake))
+    return {**done, "videos_pooled": pooled}
 
 
 def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, Any]:

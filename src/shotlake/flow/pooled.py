@@ -1,0 +1,139 @@
+"""Scene and video vectors, derived from the segments that are in the lake; made again for a video that got more.
+
+Every call brings `pooled` up to date, so what a run that died has left undone is done by the next run or maintenance.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shotlake.embed.pooling import Floats, cut_scenes, pool
+from shotlake.errors import LeaseHeld
+from shotlake.records import SPACES, Space
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Lease
+from shotlake.table.maintenance import delete_videos
+from shotlake.table.readers import live_segments, retired_videos
+from shotlake.table.rows import table_of
+from shotlake.table.schemas import POOLED
+
+log = logging.getLogger(__name__)
+
+SEGMENTS_A_SCAN = 200_000  # what is held in memory at a time; each lot is one scan of the runs that wrote it
+_ROWS_A_COMMIT = 100_000
+
+
+def pool_videos(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> int:
+    """Make the rows of every video of a space whose number of segments is not that of its row; how many videos.
+
+    While another process is at it, nothing is done: what it does not see, the next call will.
+    """
+    try:
+        with Lease.acquire(lake.root, f"pooled-{embed_key}", "/", run_id, lease_s):
+            return _pool(lake, embed_key, run_id)
+    except LeaseHeld as error:
+        log.info("run_id=%s embed_key=%s not pooled: %s", run_id, embed_key, error)
+        return 0
+
+
+def _pool(lake: Lake, embed_key: str, run_id: str) -> int:
+    behind = _behind(lake, embed_key)
+    outdated = behind.filter(pc.is_valid(behind["n_segments"]))
+    delete_videos(lake, "pooled", pc.unique(outdated["video_id"].combine_chunks()), embed_key)
+    waiting: list[dict[str, Any]] = []
+    for lot in _lots(behind):
+        for video_id, rows in _videos_of(lake, embed_key, lot):
+            waiting += _pooled_rows(video_id, rows, {"embed_key": embed_key, "run_id": run_id})
+            if len(waiting) >= _ROWS_A_COMMIT:
+                lake.append("pooled", table_of(POOLED, waiting))
+                waiting = []
+    if waiting:
+        lake.append("pooled", table_of(POOLED, waiting))
+    if len(behind):
+        log.info("run_id=%s embed_key=%s pooled_videos=%d", run_id, embed_key, len(behind))
+    return len(behind)
+
+
+def _behind(lake: Lake, embed_key: str) -> pa.Table:
+    """video_id, written_sum and n_segments of each live video whose row is missing or of another number of segments."""
+    units = lake.read("units", ["video_id", "written"], _written(embed_key))
+    units = units.filter(pc.invert(pc.is_in(units["video_id"], retired_videos(lake, embed_key))))
+    there = units.group_by("video_id").aggregate([("written", "sum")])
+    mine = (pc.field("embed_key") == embed_key) & (pc.field("kind") == "video")
+    both = there.join(lake.read("pooled", ["video_id", "n_segments"], mine), "video_id", join_type="left outer")
+    return both.filter(pc.not_equal(pc.fill_null(both["n_segments"], -1), both["written_sum"]))
+
+
+def _written(embed_key: str) -> pc.Expression:
+    return (pc.field("embed_key") == embed_key) & (pc.field("written") > 0)
+
+
+def _lots(behind: pa.Table) -> Iterator[pa.Table]:
+    """The videos in lots of about SEGMENTS_A_SCAN segments."""
+    sizes = np.asarray(behind["written_sum"].to_numpy(), np.int64)
+    numbers = np.cumsum(sizes) // SEGMENTS_A_SCAN
+    for number in np.unique(numbers):
+        yield behind.filter(pa.array(numbers == number))
+
+
+def _videos_of(lake: Lake, embed_key: str, lot: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The segments of each video of a lot, in the order of their times; the runs prune the files that are opened."""
+    of_lot = pc.field("video_id").isin(lot["video_id"].combine_chunks())
+    runs = pc.unique(lake.read("units", ["run_id"], _written(embed_key) & of_lot)["run_id"].combine_chunks())
+    wanted = pc.field("run_id").isin(runs) & of_lot
+    columns = ["video_id", "uri", "collection", "start_us", "end_us", *SPACES]
+    batches = list(live_segments(lake, embed_key, columns, wanted))
+    if not batches:
+        return
+    rows = pa.Table.from_batches(batches).sort_by([("video_id", "ascending"), ("start_us", "ascending")])
+    ids = rows["video_id"].combine_chunks()
+    edges = [0, *(np.flatnonzero(np.asarray(pc.not_equal(ids[1:], ids[:-1]))) + 1).tolist(), len(rows)]
+    for first, last in pairwise(edges):
+        yield ids[first].as_py(), rows.slice(first, last - first)
+
+
+def _pooled_rows(video_id: str, rows: pa.Table, same: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for the video and one for each of its scenes."""
+    start_us, end_us = (np.asarray(rows[name].to_numpy(), np.int64) for name in ("start_us", "end_us"))
+    vectors: dict[Space, Floats] = {space: found for space in SPACES if (found := _matrix(rows[space])) is not None}
+    named = {"video_id": video_id, "uri": rows["uri"][0].as_py(), "collection": rows["collection"][0].as_py()}
+    whole = [("video", slice(0, len(rows)))]
+    scenes = [("scene", part) for part in cut_scenes(vectors["fused"], start_us, end_us)]
+    return [
+        {
+            **same,
+            **named,
+            "kind": kind,
+            "start_us": int(start_us[part].min()),
+            "end_us": int(end_us[part].max()),
+            "n_segments": len(start_us[part]),
+            "at": datetime.now(UTC),
+            **{space: _rounded(pool(found[part], (end_us - start_us)[part])) for space, found in vectors.items()},
+        }
+        for kind, part in [*whole, *scenes]
+    ]
+
+
+def _rounded(vector: Floats | None) -> Floats | None:
+    """As every vector of the lake is."""
+    return None if vector is None else vector.astype(np.float16).astype(np.float32)
+
+
+def _matrix(column: pa.ChunkedArray) -> Floats | None:
+    """[N, D] with NaN where a segment has no vector; None if none has one."""
+    lists = column.combine_chunks()
+    there = np.asarray(pc.is_valid(lists))
+    values = pc.list_flatten(lists.drop_null()).to_numpy()
+    if not there.any():
+        return None
+    full = np.full((len(lists), len(values) // int(there.sum())), np.nan, np.float32)
+    full[there] = values.reshape(int(there.sum()), -1)
+    return full
