@@ -20,7 +20,7 @@ from shotlake.config import EmbedConfig
 from shotlake.embed.checkpoint import Checkpoint
 from shotlake.embed.encoder import normalise
 from shotlake.embed.feed import Arrays, Bucket, Feed, Inputs, Outputs, Rows, check_clips, heard_samples
-from shotlake.embed.grid import clip_grid
+from shotlake.embed.grid import clip_grid, network_dtypes
 from shotlake.embed.pretrained import import_transformers, load_network, load_tokenizer
 from shotlake.embed.queries import everyday_queries
 from shotlake.embed.text import check_texts, tokens
@@ -69,7 +69,7 @@ class EmbeddingGemma2Encoder:
         self._mel = import_transformers().Gemma4AudioFeatureExtractor(**_without_type(sound))
         self._device, self._dtype = device, dtype
         self._feed = Feed(device, config.batch_size)
-        self.dtype = str(dtype).removeprefix("torch.")
+        self.dtypes = network_dtypes(config)
         self.spaces: tuple[Space, ...] = SPACES
         self.dim = int(checkpoint.settings["text_config"]["embedding_dim"])
         self.fingerprint = checkpoint.fingerprint(f"{_RULES}; {self.prompts}; {self._patch_px} {self._max_patches}")

@@ -68,9 +68,9 @@ def embed_or_refuse(encoder: Encoder, batch: ClipBatch) -> VectorBatch:
     )
 
 
-def dtype_name(encoder: Encoder) -> str:
-    """What the network computes in; an encoder that does not say so computes in float32."""
-    return str(getattr(encoder, "dtype", "float32"))
+def dtype_name(encoder: Encoder, device: str) -> str:
+    """What the network computes in on a device; an encoder that has no `dtypes` computes in float32 everywhere."""
+    return str(getattr(encoder, "dtypes", {}).get(device, "float32"))
 
 
 def normalise(

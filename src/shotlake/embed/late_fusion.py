@@ -19,7 +19,7 @@ from shotlake.config import EmbedConfig, LateFusionConfig
 from shotlake.embed.checkpoint import open_checkpoint
 from shotlake.embed.encoder import normalise
 from shotlake.embed.feed import Arrays, Bucket, Feed, Inputs, Outputs, Rows, check_clips, heard_samples
-from shotlake.embed.grid import clip_grid
+from shotlake.embed.grid import clip_grid, network_dtypes
 from shotlake.embed.queries import everyday_queries
 from shotlake.embed.text import check_texts
 from shotlake.embed.towers import picture_tower, sound_tower
@@ -52,7 +52,7 @@ class LateFusionEncoder:
             height_px=self._picture.size_px,
             sample_rate_hz=self._sound.sample_rate_hz,
         )
-        self.dtype = str(dtype).removeprefix("torch.")
+        self.dtypes = network_dtypes(config)
         self.spaces: tuple[Space, ...] = SPACES if late.vectors == "two" else ("fused",)
         self.dim = self._picture.dim + self._sound.dim
         weights = hashlib.sha256(f"{visual.weights_sha256} {audio.weights_sha256}".encode()).hexdigest()

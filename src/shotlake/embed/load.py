@@ -11,6 +11,7 @@ from shotlake.config import EmbedConfig
 from shotlake.embed import embedding_gemma2, pe_av
 from shotlake.embed.checkpoint import CONFIG_NAME, Checkpoint, open_checkpoint
 from shotlake.embed.encoder import Encoder
+from shotlake.embed.grid import network_dtype
 from shotlake.embed.late_fusion import LateFusionEncoder
 from shotlake.embed.middle_frame import MiddleFrameEncoder
 from shotlake.embed.mini.encoder import MINI_FOLDER, MiniEncoder
@@ -33,7 +34,7 @@ def _load_named(config: EmbedConfig, device: str) -> Encoder:
         case "mini":
             return MiniEncoder(MINI_FOLDER, config, device)
         case "late-fusion":
-            return LateFusionEncoder(config, device, resolve_dtype(config, device))
+            return LateFusionEncoder(config, device, network_dtype(config, device))
         case name if name.startswith("python:"):
             return _load_installed(name, config, device)
         case name if (folder := Path(name).expanduser()).is_dir() and not (folder / CONFIG_NAME).exists():
@@ -44,7 +45,7 @@ def _load_named(config: EmbedConfig, device: str) -> Encoder:
 
 def _load_checkpoint(checkpoint: Checkpoint, config: EmbedConfig, device: str) -> Encoder:
     """A directory or hub id in the layout of transformers, by the architecture that its config.json names."""
-    dtype = resolve_dtype(config, device)
+    dtype = network_dtype(config, device)
     match checkpoint.architecture:
         case pe_av.ARCHITECTURE:
             return pe_av.PeAvEncoder(checkpoint, config, device, dtype)
@@ -55,13 +56,6 @@ def _load_checkpoint(checkpoint: Checkpoint, config: EmbedConfig, device: str) -
                 f"{checkpoint.folder} holds a model of the architecture {other!r}; "
                 f"known are {', '.join(ARCHITECTURES)} and mini's own, see `shotlake models list`"
             )
-
-
-def resolve_dtype(config: EmbedConfig, device: str) -> torch.dtype:
-    """What a large network computes in."""
-    if config.dtype == "auto":
-        return torch.bfloat16 if device == "cuda" else torch.float32
-    return torch.bfloat16 if config.dtype == "bfloat16" else torch.float32
 
 
 def resolve_device(device: str) -> str:

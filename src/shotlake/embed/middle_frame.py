@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shotlake.embed.encoder import Encoder, dtype_name
+from shotlake.embed.encoder import Encoder
 from shotlake.records import ClipBatch, QueryVectors, Space, VectorBatch
 
 
@@ -16,7 +16,7 @@ class MiddleFrameEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self.clip_spec, self.dim, self.dtype = encoder.clip_spec, encoder.dim, dtype_name(encoder)
+        self.clip_spec, self.dim, self.dtypes = encoder.clip_spec, encoder.dim, getattr(encoder, "dtypes", {})
         self.spaces: tuple[Space, ...] = tuple(space for space in encoder.spaces if space != "audio")
         seen = hashlib.sha256(f"middle frame only; {encoder.fingerprint.preprocess_sha256}".encode()).hexdigest()
         self.fingerprint = replace(encoder.fingerprint, preprocess_sha256=seen)

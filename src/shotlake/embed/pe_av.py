@@ -23,7 +23,7 @@ from shotlake.config import EmbedConfig
 from shotlake.embed.checkpoint import Checkpoint
 from shotlake.embed.encoder import normalise
 from shotlake.embed.feed import Arrays, Bucket, Feed, Inputs, Outputs, Rows, check_clips, heard_samples, pixels
-from shotlake.embed.grid import clip_grid
+from shotlake.embed.grid import clip_grid, network_dtypes
 from shotlake.embed.pretrained import load_network, load_tokenizer
 from shotlake.embed.queries import everyday_queries
 from shotlake.embed.text import check_texts, tokens
@@ -57,7 +57,7 @@ class PeAvEncoder:
         self._tokenizer = load_tokenizer(checkpoint)
         self._device, self._dtype = device, dtype
         self._feed = Feed(device, config.batch_size)
-        self.dtype = str(dtype).removeprefix("torch.")
+        self.dtypes = network_dtypes(config)
         self.spaces: tuple[Space, ...] = SPACES
         self.dim = int(checkpoint.settings["text_config"]["hidden_size"])
         self.fingerprint = checkpoint.fingerprint(f"{_RULES}; {self._mean} {self._std} {self._hop}")

@@ -23,7 +23,7 @@ def describe(space: VectorSpace) -> dict[str, Any]:
         **asdict(space.encoder.fingerprint),
         "spaces": ", ".join(space.encoder.spaces),
         "dim": space.encoder.dim,
-        "dtype": dtype_name(space.encoder),
+        "dtype": dtype_name(space.encoder, "cpu"),
         **asdict(space.clip_spec),
         "embed_key": space.key,
     }

@@ -36,6 +36,8 @@ def pool_videos(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> int:
 
     While another process is at it, nothing is done: what it does not see, the next call will.
     """
+    if not len(_behind(lake, embed_key)):
+        return 0
     try:
         with Lease.acquire(lake.root, f"pooled-{embed_key}", "/", run_id, lease_s):
             return _pool(lake, embed_key, run_id)

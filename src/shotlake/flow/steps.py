@@ -243,7 +243,7 @@ def provenance(encoder: Encoder, device: str) -> dict[str, str]:
         "weights_sha256": f.weights_sha256,
         "preprocess_sha256": f.preprocess_sha256,
         "decoder": decoder_versions(),
-        "dtype": dtype_name(encoder),
+        "dtype": dtype_name(encoder, device),
         "device": device,
         "code_version": shotlake.__version__,
     }
