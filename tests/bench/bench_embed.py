@@ -24,10 +24,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.embed.checkpoints import pe_av_processors, random_clips, save_tokenizer
+from tests.embed.checkpoints import pe_av_processors, random_clips, random_weights, save_tokenizer
 
 from shotlake.config import EmbedConfig
 from shotlake.embed.encoder import Encoder
+from shotlake.embed.load import load_encoder
 from shotlake.embed.pretrained import import_transformers
 from shotlake.flow.steps import EmbedClips
 from shotlake.records import ClipBatch, MediaInfo, Video, WorkUnit, media_to_json, work_unit_to_json
@@ -40,7 +41,7 @@ QUERY_TOKENS = 14
 
 def emit(name: str, value: float, unit: str, note: str, bound: float | None = None) -> None:
     """One line of a benchmark; a row without a bound is printed for its own sake."""
-    line = {"name": name, "file": "tests/bench/bench_embed.py", "value": round(value, 4), "bound": bound,
+    line = {"name": name, "file": "tests/bench/bench_embed.py", "value": round(value, 5), "bound": bound,
             "sense": "min", "unit": unit, "note": note}  # fmt: skip
     print(json.dumps(line), flush=True)
 
@@ -60,7 +61,9 @@ def save_checkpoint(folder: Path, large: bool) -> None:
         video = {"model_type": "pe_video_encoder", **SMALL, "vision_config": vision}
         towers = {"audio_video_config": {**SMALL, "audio_config": audio, "video_config": video}}
     config = transformers.PeAudioVideoConfig(text_config=text, **towers)
-    transformers.PeAudioVideoModel(config).to(torch.bfloat16 if large else torch.float32).save_pretrained(folder)
+    network = transformers.PeAudioVideoModel(config)
+    network = network.to(torch.bfloat16) if large else random_weights(network, seed=0)
+    network.save_pretrained(folder)
     for processor in pe_av_processors():
         processor.save_pretrained(folder)
 
@@ -116,6 +119,34 @@ def bench_stage(folder: Path, n_clips: int, rounds: int) -> None:
     best = least(runs, rounds, time.process_time)
     note = f"pe-av, 192 wide, 3 layers, 16 frames of 336 px, 10 s; {best['bare'] / n_clips:.3f} CPU s a clip bare"
     emit("embed.stage_efficiency", best["bare"] / best["stage"], "ratio", note, 0.95)
+
+
+def bench_resize(folder: Path) -> None:
+    """What our resize (swscale, bilinear) changes against the reference's (torchvision, antialiased): real frames."""
+    import av
+
+    from shotlake.decode.pictures import PictureFitter
+
+    media = Path(__file__).parents[2].parent / "shared" / "media" / "bear-1280x720.mp4"
+    if not media.exists():
+        print("no ../shared/media: embed.resize_* are not measured", file=sys.stderr)
+        return
+    encoder = load_encoder(EmbedConfig(model=str(folder)))
+    with av.open(str(media)) as container:
+        frames = [frame for _, frame in zip(range(16), container.decode(video=0))]
+    fit = PictureFitter(encoder.clip_spec, 1.0)
+    ours = np.stack([fit(frame) for frame in frames])
+    video = pe_av_processors()[1]
+    whole = torch.from_numpy(np.stack([frame.to_ndarray(format="rgb24") for frame in frames])).movedim(-1, 1)
+    pixels = video(whole, return_tensors="pt")["pixel_values_videos"][0]
+    theirs = ((pixels * 0.5 + 0.5) * 255).round().clamp(0, 255).to(torch.uint8).movedim(1, -1).numpy()
+    apart = np.abs(ours.astype(int) - theirs).mean()
+    both = random_clips(encoder.clip_spec, [0.0, 0.0])
+    both["frames"][0], both["frames"][1] = ours, theirs
+    vectors = encoder.embed_clips(both)["visual"]
+    note = "16 frames of 1280 x 720 to 336 x 336; decoding and colours by the same libav in both"
+    emit("embed.resize_levels", float(apart), "levels of 255", note)
+    emit("embed.resize_cosine", float(vectors[0] @ vectors[1]), "cosine", f"{note}; PE-AV with strong random weights")
 
 
 def bench_text(rounds: int) -> None:
@@ -178,6 +209,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with redirect_stdout(sys.stderr):  # transformers prints about its own docstrings
             save_checkpoint(Path(folder), large=False)
+        bench_resize(Path(folder))
         bench_stage(Path(folder), options.clips, options.rounds)
     bench_text(options.rounds)
     if large:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -142,9 +143,15 @@ class Feed:
 
 def pixels(frames: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> Tensor:
     """uint8 [..., H, W, 3] as normalised [..., 3, H, W], where the frames are; in float32 up to the last rounding."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=frames.device)
-    shift = torch.tensor([m / s for m, s in zip(mean, std)], device=frames.device)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), frames.device)
     return (frames.float() * scale - shift).movedim(-1, -3).to(dtype)
+
+
+@cache
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Kept where they are used: a copy of three numbers would make the host wait for the device."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
+    return scale, torch.tensor([m / s for m, s in zip(mean, std)], device=device)
 
 
 def heard_samples(sample_mask_BN: NDArray[np.bool_]) -> NDArray[np.intp]:
