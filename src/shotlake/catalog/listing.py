@@ -37,7 +37,7 @@ def default_collection(root: str) -> str:
 def list_videos(
     root: str, collection: str | None, config: CatalogConfig, lake_root: str | None = None
 ) -> Iterator[Video | Skipped]:
-    """Every object of a source, of a tree in key order; a lake that lies under it is left out in silence.
+    """Every object of a source, in the order of their URIs; a lake that lies under it is left out in silence.
 
     Errors: SourceMissing, AccessDenied, BadInventory, StoreError; ConfigError for a pattern that is none.
     """
@@ -61,7 +61,7 @@ def skip_reason(found: ObjectInfo, config: CatalogConfig, now: datetime) -> str:
     key = found.key
     if key.endswith("/"):
         return "folder marker"
-    if not _is_unicode(found.uri):
+    if not is_unicode(found.uri):
         return "name is not UTF-8"
     if not any(_pattern(glob).fullmatch(key) for glob in config.include):
         return "not in catalog.include"
@@ -80,7 +80,8 @@ def skip_reason(found: ObjectInfo, config: CatalogConfig, now: datetime) -> str:
     return ""
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """False for a name that Arrow cannot hold."""
     try:
         text.encode()
     except UnicodeEncodeError:

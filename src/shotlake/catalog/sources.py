@@ -23,6 +23,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from shotlake import storage
+from shotlake.catalog.order import in_order
 from shotlake.errors import BadInventory, NotFound, SourceMissing
 from shotlake.storage import ObjectInfo
 
@@ -32,11 +33,11 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def list_source(root: str) -> Iterator[ObjectInfo]:
-    """Every object of a source. Errors: SourceMissing, AccessDenied, BadInventory, StoreError."""
+    """Every object of a source, by URI. Errors: SourceMissing, AccessDenied, BadInventory, StoreError."""
     if root.endswith(MANIFEST):
-        yield from read_inventory(root)
+        yield from in_order(read_inventory(root))
     elif root.lower().endswith(LISTS):
-        yield from (_ask(uri) for uri in read_uris(root))
+        yield from in_order(_ask(uri) for uri in read_uris(root))
     else:
         yield from storage.list_objects(root)
 

@@ -8,12 +8,13 @@ from shotlake.catalog.sources import span
 from shotlake.config import Config
 from shotlake.flow.build_index import build_index, is_behind
 from shotlake.flow.interrupt import Interruptible
-from shotlake.flow.plan import check_source, plan_wave, supersede, survey
+from shotlake.flow.plan import plan_wave
 from shotlake.flow.pooled import pool_videos
 from shotlake.flow.pools import run_blocks
 from shotlake.flow.run import Run, check_prices
 from shotlake.flow.run_report import RunReport
 from shotlake.flow.space import check_lake, open_space
+from shotlake.flow.survey import check_source, supersede, survey
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 
@@ -44,11 +45,13 @@ def backfill(
             with Lease.acquire(lake.root, space.key, span(root), run.run_id, config.table.lease_s) as lease:
                 with run.committing(lease):
                     found = survey(root, run)  # every object of the root: skipped, unchanged, known to fail, or to do
-                    if found.todo:
+                    if len(found.todo):
                         run.start_engine()
                         stop.arm()
                         run.tell()
-                    for wave in found.waves:  # a bounded number of videos, which is what the driver holds
+                    for wave in found.todo.waves(
+                        config.flow.wave_videos
+                    ):  # a bounded number of videos, which is what the driver holds
                         if run.is_full:
                             break
                         progress("probe", 0, len(wave))
@@ -59,6 +62,7 @@ def backfill(
                             with stop.shield():
                                 run.take(report)
                             progress("videos", run.ledger.n_done, run.ledger.videos["listed"])
+                        run.end_wave()
                 supersede(found, run)  # a changed object's old rows, once the new ones are in
         with run.measured("write"):
             pool_videos(lake, space.key, run.run_id, config.table.lease_s)  # a row a video and scene, of its segments

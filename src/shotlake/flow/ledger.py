@@ -89,7 +89,8 @@ class Ledger:
     devices: Counter[str] = field(default_factory=Counter)  # units by what decoded their pictures
     covered_us: int = 0
     failed_new: int = 0
-    done: set[str] = field(default_factory=set)  # ids of the videos that ended in this run
+    watched: set[str] = field(default_factory=set)  # ids of videos of which somebody wants to know whether they ended
+    done: set[str] = field(default_factory=set)  # those of them that did
     _open: dict[str, _Open] = field(default_factory=dict)
     _open_cells: dict[str, int] = field(default_factory=dict)  # by unit
 
@@ -98,7 +99,7 @@ class Ledger:
         if not units:  # earlier runs did it all
             self.videos["deferred"] -= 1
             self.videos["unchanged"] += 1
-            self.done.add(video_id)
+            self._end(video_id)
             return
         self._open[video_id] = _Open(len(units), list(done))
         self._open_cells |= {unit.unit_id: unit.n_cells for unit in units}
@@ -128,12 +129,16 @@ class Ledger:
         if video.units > 0:
             return None
         del self._open[video_id]
-        self.done.add(video_id)
+        self._end(video_id)
         status, code = video_status(video.outcomes)
         self.videos["deferred"] -= 1
         self.videos[status] += 1
         self.failed_new += status == "failed"
         return status, code
+
+    def _end(self, video_id: str) -> None:
+        if video_id in self.watched:
+            self.done.add(video_id)
 
     def close(self) -> None:
         """Cells of units that did not end were deferred."""

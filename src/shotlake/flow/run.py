@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 import shotlake
+from shotlake.catalog.changes import Again
 from shotlake.config import Config
 from shotlake.errors import CommitError, TooManyFailures
 from shotlake.flow.interrupt import Interrupted
@@ -143,6 +144,11 @@ class Run:
         self.lake.append(table, rows, (f"{self.run_id}/{table}", self._sequence))
 
     @property
+    def again(self) -> Again:
+        """What of earlier losses is tried again."""
+        return Again(self.config.flow.max_attempts, self.retried)
+
+    @property
     def is_full(self) -> bool:
         """True once `limits.max_hours` of video are planned."""
         return self._planned_us >= (self.config.limits.max_hours or math.inf) * 3.6e9
@@ -190,6 +196,11 @@ class Run:
         if time.monotonic() - self._told_at > self.config.table.commit_s:
             self.tell()
         return outcomes
+
+    def end_wave(self) -> None:
+        """An execution is over: its tasks report nothing again."""
+        if self._committer is not None:
+            self._committer.forget_replays()
 
     def tell(self) -> None:
         """A row in `runs` with the run as it stands, for who looks at the lake meanwhile."""

@@ -98,6 +98,10 @@ class Committer:
         """Commit every unit that is whole; a file waits while one of its units is not. Errors: as `add`."""
         self._commit(self._unblocked(self._whole()))
 
+    def forget_replays(self) -> None:
+        """Whoever reported so far will not report again: which units are in need not be remembered for them."""
+        self._admitted.clear()
+
     def close(self) -> CommitTotals:
         """Commit every unit that is whole, if need be out of a file whose other units never became so."""
         self._commit(self._whole())

@@ -14,6 +14,28 @@ from shotlake.errors import Unbalanced
 from shotlake.records import Fingerprint, Space
 from shotlake.table.lake import Lake
 
+
+@dataclass(frozen=True, slots=True)
+class UriRange:
+    """URIs of [start, end); None is no end. Files of other ranges are not opened."""
+
+    start: str = ""
+    end: str | None = None
+
+    @classmethod
+    def between(cls, first: str, last: str) -> UriRange:
+        """Both ends included."""
+        return cls(first, last + "\0")  # the next string there is
+
+    @property
+    def filter(self) -> pc.Expression:
+        """True for rows of `videos` or `units` in the range."""
+        found = pc.field("uri") >= self.start
+        return found if self.end is None else found & (pc.field("uri") < self.end)
+
+
+EVERYWHERE = UriRange()
+
 UNIT_COLUMNS = (  # what planning needs; ids of units would double the memory, and nothing asks for them
     "video_id",
     "first_cell",
@@ -72,12 +94,14 @@ def matrix(lists: pa.ListArray) -> NDArray[np.float32]:
     return values.reshape(len(lists), -1)
 
 
-def finished_units(lake: Lake, embed_key: str, columns: Sequence[str] = UNIT_COLUMNS) -> pa.Table:
+def finished_units(
+    lake: Lake, embed_key: str, columns: Sequence[str] = UNIT_COLUMNS, within: UriRange = EVERYWHERE
+) -> pa.Table:
     """The units of a space that were ever worked on, one row each: its success, or its last failure.
 
-    Of the many that succeeded nothing but `columns` is held in memory.
+    Of the many that succeeded nothing but `columns` is held in memory. `within`: of the videos in that range only.
     """
-    mine, failed = pc.field("embed_key") == embed_key, pc.field("status") == "failed"
+    mine, failed = (pc.field("embed_key") == embed_key) & within.filter, pc.field("status") == "failed"
     wanted = [*dict.fromkeys([*columns, "unit_id", "attempts"])]
     lost = newest(lake.read("units", wanted, mine & failed), "unit_id", "attempts")
     again = lake.read("units", ["unit_id"], mine & ~failed & pc.field("unit_id").isin(lost["unit_id"].combine_chunks()))
@@ -97,9 +121,14 @@ def written_fingerprints(lake: Lake) -> dict[str, Fingerprint]:
     return found
 
 
+def known_videos(lake: Lake, root: str, within: UriRange) -> pa.Table:
+    """All rows of `videos` of objects that were listed under `root`."""
+    return lake.read("videos", filter=(pc.field("root") == root) & within.filter)
+
+
 def latest_videos(lake: Lake, root: str) -> pa.Table:
     """The newest row of `videos` for each uri that was listed under `root`."""
-    return newest(lake.read("videos", filter=pc.field("root") == root), "uri", "at")
+    return newest(known_videos(lake, root, EVERYWHERE), "uri", "at")
 
 
 def newest(rows: pa.Table, key: str, order: str) -> pa.Table:
