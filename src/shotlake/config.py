@@ -151,6 +151,9 @@ class QueryConfig(Section):
     """How hits become moments."""
 
     space: Space = Field("fused", description="space that ranks the hits")
+    rank_spaces: tuple[Space, ...] = Field(
+        (), description="two or more spaces whose ranked lists are joined, such as [visual, audio], instead of `space`"
+    )
     limit: Positive = Field(10, description="moments in an answer")
     candidates: Positive = Field(200, description="segments that are looked at before they are merged")
     merge_drop: Annotated[float, Field(ge=0, le=2)] = Field(

@@ -16,7 +16,7 @@ import numpy as np
 from shotlake import storage
 from shotlake.config import Config
 from shotlake.embed.encoder import Encoder
-from shotlake.errors import BadModel, NoIndex
+from shotlake.errors import BadModel, NoIndex, QueryError
 from shotlake.index.manifest import Manifest, QueryKind
 from shotlake.index.publish import current, list_embed_keys
 from shotlake.index.searcher import Searcher
@@ -25,6 +25,7 @@ from shotlake.query.fresh import read_fresh
 from shotlake.query.live import LiveRows, Rows, Vector
 from shotlake.query.moments import Candidate, Moment, merge_moments
 from shotlake.query.page import choose_page
+from shotlake.query.ranks import join_ranks
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.terms import JoinedQuery, TermVectors, join_terms, resolve_terms
 from shotlake.records import SPACES, Fingerprint, Hit, QueryVectors, Space
@@ -149,8 +150,7 @@ class LakeSearch:
         search_s = 0.0
         while True:
             started = time.perf_counter()
-            vector = query.vectors[query.space]
-            scores, rows = self.rows.nearest(vector, query.space, k, query.kind, allowed, request.recall)
+            scores, rows = self._nearest(query, k, allowed)
             search_s += time.perf_counter() - started
             candidates = self._candidates(*self._without_excluded(scores, rows, query))
             candidates = [c for c in candidates if c.segment_id not in query.own_segments]
@@ -160,6 +160,17 @@ class LakeSearch:
             if len(moments) >= limit or len(rows) < k or below:
                 return moments[:limit], search_s
             k *= 4  # too many candidates of the same moments: look further rather than answer short
+
+    def _nearest(self, query: JoinedQuery, k: int, allowed: Rows | None) -> tuple[Vector, Rows]:
+        """The k best rows by the score in the query's space, or by their ranks in all of `query.rank_spaces`."""
+        spaces, recall = self.config.query.rank_spaces or (query.space,), query.request.recall
+        missing = [space for space in spaces if space not in query.vectors]
+        if missing:
+            raise QueryError(
+                f"query.rank_spaces has {', '.join(missing)}, in which this query or the index has nothing"
+            )
+        found = [self.rows.nearest(query.vectors[space], space, k, query.kind, allowed, recall) for space in spaces]
+        return found[0] if len(found) == 1 else join_ranks([rows for _, rows in found], k)
 
     def _without_excluded(self, scores: Vector, rows: Rows, query: JoinedQuery) -> tuple[Vector, Rows]:
         for vector, threshold in query.excluded:
