@@ -200,3 +200,40 @@ def clock_zero_s(path: Path, picture_start_s: Fraction | float = 0) -> float:
         starts = [float((s.start_time or 0) * s.time_base) for s in container.streams]
         picture = float((container.streams.video[0].start_time or 0) * container.streams.video[0].time_base)
     return float(picture_start_s) - (picture - min(starts))
+
+
+def check_pictures(clips: dict[str, np.ndarray], times_s: list[Fraction], zero_s: float = 0.0) -> None:
+    """Every frame is the one whose PTS is nearest to the wanted time among those on display in the cell."""
+    slack_us = 1000
+    times_us = np.array([float((time - Fraction(zero_s)) * 1_000_000) for time in times_s])
+    for row in range(len(clips["cell"])):
+        start, end = clips["start_us"][row], clips["end_us"][row]
+        wanted = start + (np.arange(16) + 0.5) * (end - start) / 16
+        first = max(0, np.searchsorted(times_us, start + 1, side="right") - 1)
+        in_cell = np.arange(first, max(first + 1, np.searchsorted(times_us, end - 1)))
+        for k in np.flatnonzero(clips["frame_mask"][row]):
+            number = read_number(clips["frames"][row, k])
+            assert abs(clips["frame_us"][row, k] - times_us[number]) <= slack_us
+            best = np.abs(times_us[in_cell] - wanted[k]).min()
+            assert abs(times_us[number] - wanted[k]) <= best + 2 * slack_us
+
+
+def check_beeps(clips: dict[str, np.ndarray], origin_s: float = 0.0, rate_hz: int = 16_000) -> int:
+    """Every whole second that is heard begins with its own pitch, to 20 ms; returns how many were checked."""
+    checked = 0
+    for row in range(len(clips["cell"])):
+        wave, mask = clips["waveform"][row], clips["sample_mask"][row]
+        start_s = clips["start_us"][row] / 1e6 + origin_s
+        for second in range(int(np.ceil(start_s)), int(clips["end_us"][row] / 1e6 + origin_s) + 1):
+            at = round((second - start_s) * rate_hz)
+            piece = wave[at : at + round(BEEP_S * rate_hz)]
+            if len(piece) < BEEP_S * rate_hz or not mask[at : at + len(piece)].all():
+                continue
+            spectrum = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), 8 * len(piece)))
+            pitch = spectrum.argmax() * rate_hz / (8 * len(piece))
+            assert abs(pitch - beep_hz(second)) < 12
+            loud = np.abs(wave) > 0.15
+            onset = np.flatnonzero(loud[max(0, at - 800) :])[0] + max(0, at - 800)
+            assert abs(onset - at) <= 0.02 * rate_hz
+            checked += 1
+    return checked
