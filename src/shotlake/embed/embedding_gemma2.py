@@ -71,7 +71,7 @@ class EmbeddingGemma2Encoder:
         self._feed = Feed(device, config.batch_size)
         self.dtypes = network_dtypes(config)
         self.spaces: tuple[Space, ...] = SPACES
-        self.dim = int(checkpoint.settings["text_config"]["embedding_dim"])
+        self.dim = int(self._network.config.text_config.embedding_dim)
         self.fingerprint = checkpoint.fingerprint(f"{_RULES}; {self.prompts}; {self._patch_px} {self._max_patches}")
 
     def embed_clips(self, batch: ClipBatch) -> VectorBatch:

@@ -32,6 +32,7 @@ from shotlake.records import SPACES, ClipBatch, QueryVectors, Space, VectorBatch
 ARCHITECTURE = "pe_audio_video"
 WINDOW_S = 10.0
 _N_FRAMES = 16
+_SIDE_PX = 336
 _MAX_WORDS = 512
 _RULES = "sound up to its last sample, reflected to whole hops; frames / 255, mean and std; text cut at 512 tokens"
 
@@ -44,13 +45,14 @@ class PeAvEncoder:
         sound = checkpoint.processor("feature_extractor", "preprocessor_config.json")
         self._mean, self._std = video.get("image_mean") or [0.5] * 3, video.get("image_std") or [0.5] * 3
         self._hop = int(sound.get("hop_length", 1920))
-        size = video.get("size") or {"height": 336, "width": 336}
+        size = video.get("size") or {}
+        side_px = int(size.get("height") or size.get("shortest_edge") or _SIDE_PX)
         self.clip_spec = clip_grid(
             config,
             WINDOW_S,
             n_frames=int(video.get("num_frames") or _N_FRAMES),
-            width_px=int(size["width"]),
-            height_px=int(size["height"]),
+            width_px=int(size.get("width") or side_px),
+            height_px=side_px,
             sample_rate_hz=int(sound.get("sampling_rate", 48_000)),
         )
         self._network: Any = load_network("PeAudioVideoModel", checkpoint, dtype, device)
@@ -59,7 +61,7 @@ class PeAvEncoder:
         self._feed = Feed(device, config.batch_size)
         self.dtypes = network_dtypes(config)
         self.spaces: tuple[Space, ...] = SPACES
-        self.dim = int(checkpoint.settings["text_config"]["hidden_size"])
+        self.dim = int(self._network.config.text_config.hidden_size)
         self.fingerprint = checkpoint.fingerprint(f"{_RULES}; {self._mean} {self._std} {self._hop}")
 
     def embed_clips(self, batch: ClipBatch) -> VectorBatch:
