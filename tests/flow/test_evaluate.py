@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,40 @@ def test_command_against_an_earlier_result(
     assert "ranks" in written["rows"][0] and "ranks" not in told["rows"][0]
     assert told["paired"][0]["r_at_1"]["difference"]["value"] == 0
     assert told["paired"][0]["r_at_1"]["p"] == 1
+
+
+def test_moments_of_one_video_are_items_of_their_own(tmp_path: Path) -> None:
+    paint_pair(tmp_path / "videos" / "a.mp4", "red", "blue")
+    lines = [{"video": "a", "caption": "red", "start_s": 0, "end_s": 2}, {"video": "a.mp4", "caption": "blue",
+             "start_s": 2, "end_s": 4}]  # fmt: skip
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    task = Task("jsonl", tmp_path / "a.jsonl", str(tmp_path / "videos"))
+    found = evaluate(task, local_config(tmp_path / "lake", MODEL), lambda stage, done, total: None)
+    assert found["gallery"] == {"items": 2, "queries": 2, "missing": []}
+    assert value(found, "shotlake", "max") == value(found, "shotlake", "mean") == 1
+    assert found["notes"] == ["no row of the published protocol: items are moments, not videos"]
+
+
+def test_an_encoder_that_sees_no_whole_video_says_so(demo_archive, tmp_path: Path) -> None:
+    """`mini` sees 2 s; of its captions only those of its world are understood."""
+    root, truth = demo_archive
+    good = next(video for video in truth.videos if not video.fault and video.film.has_picture)
+    lines = [{"video": Path(good.path).name, "captions": ["a red circle", "a quarterly report"]}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / Path(good.path).name).write_bytes((root / good.path).read_bytes())
+    task = Task("jsonl", tmp_path / "a.jsonl", str(tmp_path / "videos"))
+    found = evaluate(task, local_config(tmp_path / "lake"), lambda stage, done, total: None)
+    assert found["refused_queries"] == 1
+    assert "mini sees 2 s at the most" in found["notes"][0]
+    assert {row["protocol"] for row in found["rows"]} == {"max", "mean", "index"}
+    assert "visual + audio by rank" in {row["space"] for row in found["rows"]}
+
+
+def test_the_job_is_the_command() -> None:
+    job = Path(__file__).parents[2] / "jobs" / "evaluate.py"
+    done = subprocess.run([sys.executable, job, "--help"], capture_output=True, text=True, timeout=240, check=True)
+    assert "--annotations" in done.stdout
 
 
 def test_wrong_annotations_stop_before_anything_is_indexed(videos: Path, tmp_path: Path) -> None:

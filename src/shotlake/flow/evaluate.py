@@ -85,15 +85,14 @@ def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
     questions = _ask(placed, space.encoder)
     rows, notes = _measure_grid("shotlake", lake, space, placed, questions), []
     rows += _through_index(config, space, lake, placed, questions)
-    whole = _whole_clips(
-        task, config, space, placed, dict(zip(*(listed[n].to_pylist() for n in ("uri", "duration_us"))))
-    )
+    durations = dict(zip(listed["uri"].to_pylist(), listed["duration_us"].to_pylist()))
+    whole, reason = _whole_clips(task, config, space, placed, durations)
     still = _with(whole or config, frames="middle", new_space=True)
     if whole:
         backfill([task.videos], whole, progress, build=False)
         rows += _measure_grid("shotlake", lake, open_space(whole), placed, questions, ("published",))
     else:
-        notes.append(f"published protocol: {config.embed.model} sees no clip as long as the longest video, so no row")
+        notes.append(f"no row of the published protocol: {reason}")
     backfill([task.videos], still, progress, build=False)
     rows += _measure_grid(
         "middle frame", lake, open_space(still), placed, questions, ("published" if whole else "max",)
@@ -234,19 +233,21 @@ def _through_index(
 
 def _whole_clips(
     task: Task, config: Config, space: VectorSpace, placed: list[tuple[Item, str]], duration_us: dict[str, int]
-) -> Config | None:
-    """The configuration under which every video is one clip; None if the encoder cannot see that far."""
+) -> tuple[Config | None, str]:
+    """The configuration under which every video is one clip; None, and why, where there is none."""
+    if any(item.start_us for item, _ in placed):
+        return None, "items are moments, not videos"
     longest_us = max(duration_us[uri] or 0 for _, uri in placed)
     if task.dataset == "didemo":
         longest_us = min(longest_us, DIDEMO_CUT_US)
     if longest_us <= space.clip_spec.window_us:
-        return config
+        return config, ""
     whole = _with(config, window_s=math.ceil(longest_us / 1e4) / 100, stride_s=None, new_space=True)
     try:
         open_space(whole)
-    except ConfigError:
-        return None
-    return whole
+    except ConfigError as error:
+        return None, error.message
+    return whole, ""
 
 
 def _describe_then_embed(
