@@ -144,3 +144,24 @@ def test_threads_share_a_searcher(searcher, vectors):
             pool.map(lambda k: searcher.search_vectors(vectors[k : k + 1], "fused", 10)[1][0].tolist(), range(100))
         )
     assert together == alone
+
+
+@pytest.mark.parametrize("codec", ["pq", "rabitq"])
+def test_joined_lists_answer_like_lists_apart(codec, vectors, tmp_path, monkeypatch):
+    """Several small shards are scanned as one: the same rows and scores, hidden and allowed ones as well."""
+    config = IVF.model_copy(update={"rows_per_shard": 400, "codec": codec})
+    root = str(tmp_path / "index")
+    manifest = build(root, rows_of(vectors), config)
+    joined = Searcher.load(root, manifest, tmp_path / "cache")
+    monkeypatch.setattr(scan, "JOINED_ROWS", 0)
+    apart = Searcher.load(root, manifest, tmp_path / "cache")
+    assert len(manifest.shards) == 7
+    hidden = np.arange(0, 2500, 3)
+    monkeypatch.setattr(scan, "BRUTE_FORCE_ROWS", 0)
+    for space in ("fused", "visual"):
+        for allowed in (None, np.arange(5, 1300, 2)):
+            for one, other in ((joined, apart), (joined.without(hidden), apart.without(hidden))):
+                left = one.search_vectors(vectors[:20], space, 10, allowed=allowed)
+                right = other.search_vectors(vectors[:20], space, 10, allowed=allowed)
+                np.testing.assert_array_equal(left[1], right[1])
+                np.testing.assert_array_equal(left[0], right[0])

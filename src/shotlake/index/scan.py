@@ -20,6 +20,7 @@ from shotlake.index.training import padded
 
 BRUTE_FORCE_ROWS = 200_000  # an allowed set up to this size is scored exactly, without the index
 BLOCK_ROWS = 16_384
+JOINED_ROWS = 20_000_000  # the lists of several shards with so many rows in all are joined in memory
 
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -63,13 +64,41 @@ class ShardVectors:
     first_row: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """Lists that are scanned together: of rows [first_row, first_row + n_rows)."""
+
+    index: faiss.IndexIVF
+    first_row: int
+    n_rows: int
+
+
+def _scanned(trained: faiss.IndexIVF, shards: Sequence[ShardVectors]) -> tuple[_Scanned, ...]:
+    """The lists of each shard, or those of all in one: every index that is scanned makes its own table of the query."""
+    if len(shards) == 1 or sum(len(shard.rows) for shard in shards) > JOINED_ROWS:
+        return tuple(_Scanned(shard.index, shard.first_row, len(shard.rows)) for shard in shards)
+    joined = faiss.clone_index(trained)
+    for shard in shards:
+        part = faiss.clone_index(trained)
+        shard.index.copy_subset_to(part, faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, 0, len(shard.rows))
+        joined.merge_from(part, shard.first_row)
+    return (_Scanned(joined, 0, shards[-1].first_row + len(shards[-1].rows)),)
+
+
 class SpaceVectors:
     """The shards of one space in row order, with the quantiser that they share."""
 
-    def __init__(self, trained: faiss.IndexIVF, shards: Sequence[ShardVectors], hidden: Rows | None = None) -> None:
+    def __init__(
+        self,
+        trained: faiss.IndexIVF,
+        shards: Sequence[ShardVectors],
+        hidden: Rows | None = None,
+        scanned: tuple[_Scanned, ...] = (),
+    ) -> None:
         self._trained = trained  # owns the quantiser
         self.quantiser = trained.quantizer
         self.shards = tuple(shards)
+        self._scans = scanned or _scanned(trained, shards)
         self.nlist = int(trained.nlist)
         self.dim = int(self.shards[0].rows.shape[1])
         self.n_rows = self.shards[-1].first_row + len(self.shards[-1].rows)
@@ -86,7 +115,7 @@ class SpaceVectors:
 
     def without(self, hidden: Rows) -> SpaceVectors:
         """The same shards, in which the rows `hidden` are never found."""
-        return SpaceVectors(self._trained, self.shards, hidden)
+        return SpaceVectors(self._trained, self.shards, hidden, self._scans)
 
     def search(
         self, queries: Scores, k: int, nprobe: int, rerank: int, allowed: Rows | None = None
@@ -141,31 +170,31 @@ class SpaceVectors:
 
     def _scan(self, queries: Scores, probes: int, n: int, selections: list[_Selection]) -> tuple[Scores, Rows]:
         coarse, lists = self.quantiser.search(queries, probes)
-        scores = np.full((len(self.shards), len(queries), n), -np.inf, dtype=np.float32)
+        scores = np.full((len(self._scans), len(queries), n), -np.inf, dtype=np.float32)
         rows = np.full(scores.shape, -1, dtype=np.int64)
         parameters = self._parameters(nprobe=probes)
         address = faiss.swig_ptr
         given = address(queries), n, address(lists), address(coarse)
-        for number, (shard, selection) in enumerate(zip(self.shards, selections)):
+        for number, (part, selection) in enumerate(zip(self._scans, selections)):
             if selection.empty:
                 continue
             parameters.sel = selection.selector
             found = address(scores[number]), address(rows[number])
-            shard.index.search_preassigned_c(len(queries), *given, *found, False, parameters)
+            part.index.search_preassigned_c(len(queries), *given, *found, False, parameters)
         missing = rows < 0
-        rows += self._first_rows[:, None, None]
+        rows += np.array([part.first_row for part in self._scans])[:, None, None]
         rows[missing], scores[missing] = -1, -np.inf
-        if len(self.shards) == 1:
+        if len(self._scans) == 1:
             return scores[0], rows[0]
         return _best(np.concatenate(scores, axis=1), np.concatenate(rows, axis=1), n)
 
     def _selections(self, rows: Rows | None, inverted: bool = False) -> list[_Selection]:
         if rows is None:
-            return [_Selection() for _ in self.shards]
-        edges = np.searchsorted(rows, [*self._first_rows, self.n_rows])
+            return [_Selection() for _ in self._scans]
+        edges = np.searchsorted(rows, [*(part.first_row for part in self._scans), self.n_rows])
         return [
-            _Selection(rows[lower:upper] - shard.first_row, len(shard.rows), inverted)
-            for shard, lower, upper in zip(self.shards, edges[:-1], edges[1:])
+            _Selection(rows[lower:upper] - part.first_row, part.n_rows, inverted)
+            for part, lower, upper in zip(self._scans, edges[:-1], edges[1:])
         ]
 
     def _brute_force(self, queries: Scores, k: int, allowed: Rows) -> tuple[Scores, Rows]:

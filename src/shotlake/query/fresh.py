@@ -1,4 +1,4 @@
-"""Rows that are newer than the index, searched exactly from memory.
+"""Rows that are newer than the index, searched in memory and scored exactly.
 
 `units` says which commit of `segments` holds a unit's rows, so the newer rows are found without reading the older ones.
 """
@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shotlake.index.columns import COLUMNS, select_columns
+from shotlake.index.flat import FlatCodes
 from shotlake.index.manifest import Manifest
 from shotlake.index.rows import vectors_of
 from shotlake.records import Space
 from shotlake.table.lake import Lake
 
 log = logging.getLogger(__name__)
+
+EXACT_ROWS = 4_096  # up to so many rows every one is scored; of more, the best RERANK by their codes
+RERANK = 400
+
+Vector = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 SOURCE_COLUMNS = [name for name in COLUMNS.names if name != "codec"] + ["video_codec", "audio_codec"]
 
@@ -32,19 +38,34 @@ class FreshRows:
     counted: int
     columns: pa.Table
     vectors: dict[Space, NDArray[np.float32]]
+    _present: dict[Space, NDArray[np.bool_]] = field(init=False)
+    _codes: dict[Space, FlatCodes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        coded = self.vectors if len(self) > EXACT_ROWS else {}
+        object.__setattr__(self, "_present", {space: rows.any(axis=1) for space, rows in self.vectors.items()})
+        object.__setattr__(self, "_codes", {space: FlatCodes(rows) for space, rows in coded.items()})
 
     def __len__(self) -> int:
         return len(self.columns)
 
-    def scores(self, query: NDArray[np.float32], space: Space) -> NDArray[np.float32]:
-        """Exact scores [N] of one vector [D]; -inf where a row has none."""
-        scores = self.vectors[space] @ query
-        scores[self._absent[space]] = -np.inf
-        return scores
+    def nearest(self, query: Vector, space: Space, k: int, allowed: Rows | None) -> tuple[Vector, Rows]:
+        """The k best rows for a vector [D] with exact scores, best first; of all, or of the `allowed` ones."""
+        rows = allowed
+        if rows is None and space in self._codes:
+            rows = self._codes[space].candidates(query, max(RERANK, 20 * k))
+        if rows is None:
+            rows = np.arange(len(self))
+        scores = self.scores(query, space, rows)
+        best = np.argpartition(-scores, k - 1)[:k] if len(rows) > k else np.arange(len(rows))
+        best = best[np.argsort(-scores[best], kind="stable")]
+        return scores[best], rows[best]
 
-    @cached_property
-    def _absent(self) -> dict[Space, NDArray[np.int64]]:
-        return {space: np.flatnonzero(~vectors.any(axis=1)) for space, vectors in self.vectors.items()}
+    def scores(self, query: Vector, space: Space, rows: Rows) -> Vector:
+        """Exact scores of rows [K] for one vector [D]; -inf where a row has no vector."""
+        every = len(rows) == len(self) and bool((rows[:-1] < rows[1:]).all())  # no copy of all there is
+        vectors = self.vectors[space] if every else self.vectors[space][rows]
+        return np.where(self._present[space][rows], vectors @ query, np.float32(-np.inf)).astype(np.float32)
 
 
 def read_fresh(lake: Lake, manifest: Manifest, retired: pa.Array, cap: int) -> FreshRows:

@@ -49,11 +49,9 @@ class LiveRows:
         first = self.manifest.n_rows
         indexed = allowed[allowed < first] if allowed is not None else None
         scores, rows = self.searcher.search_vectors(query[None, :], space, k, kind, recall, indexed)
-        newer = np.arange(len(self.fresh)) if allowed is None else allowed[allowed >= first] - first
-        exact = self.fresh.scores(query, space)[newer]
-        if len(newer) > k:
-            most = np.argpartition(-exact, k - 1)[:k]
-            newer, exact = newer[most], exact[most]
+        exact, newer = self.fresh.nearest(
+            query, space, k, None if allowed is None else allowed[allowed >= first] - first
+        )
         all_scores = np.concatenate([scores[0], exact])
         all_rows = np.concatenate([rows[0], first + newer])
         best = np.lexsort((all_rows, -all_scores))[:k]
@@ -74,8 +72,8 @@ class LiveRows:
             return [None] * len(rows)
         first = self.manifest.n_rows
         indexed = iter(self.searcher.score_rows(query, space, rows[rows < first]))
-        newer = self.fresh.scores(query, space)
-        both = [next(indexed) if row < first else float(newer[row - first]) for row in rows.tolist()]
+        newer = iter(self.fresh.scores(query, space, rows[rows >= first] - first).tolist())
+        both = [next(indexed) if row < first else next(newer) for row in rows.tolist()]
         return [score if score is not None and np.isfinite(score) else None for score in both]
 
     def vectors(self, space: Space, rows: Rows) -> Vector:
