@@ -168,6 +168,15 @@ def test_the_job_is_the_command() -> None:
     assert "--annotations" in done.stdout
 
 
+def test_a_result_of_other_captions_is_not_compared(result: dict[str, Any], tmp_path: Path) -> None:
+    paint_pair(tmp_path / "videos" / "a.mp4", "red", "red")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"video": "a", "caption": "red"}))
+    (tmp_path / "before.json").write_text(json.dumps(result))
+    task = Task("jsonl", tmp_path / "a.jsonl", str(tmp_path / "videos"), against=tmp_path / "before.json")
+    with pytest.raises(ConfigError, match="other captions or on another gallery"):
+        evaluate(task, local_config(tmp_path / "lake", MODEL), lambda stage, done, total: None)
+
+
 def test_wrong_annotations_stop_before_anything_is_indexed(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("video_id,sentence\n")
     config = local_config(tmp_path / "lake", MODEL)

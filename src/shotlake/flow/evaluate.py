@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +72,7 @@ def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
     """
     items = read_dataset(task.dataset, task.annotations)
     other = _read_result(task.against) if task.against else None
+    described = read_descriptions(task.descriptions) if task.descriptions else None
     space = open_space(config)
     backfill([task.videos], config, progress)
     lake, root = Lake.open(config.lake), storage.normalise(task.videos)
@@ -83,6 +83,9 @@ def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
             f"none of the {len(items)} annotated videos lies under {task.videos!r}, such as {missing[0]!r}"
         )
     questions = _ask(placed, space.encoder)
+    asked = _identity(placed, questions)
+    if other and other.get("queries_sha256") != asked:
+        raise ConfigError("--against was measured with other captions or on another gallery; both have to be the same")
     rows, notes = _measure_grid("shotlake", lake, space, placed, questions), []
     rows += _through_index(config, space, lake, placed, questions)
     durations = dict(zip(listed["uri"].to_pylist(), listed["duration_us"].to_pylist()))
@@ -97,13 +100,13 @@ def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
     rows += _measure_grid(
         "middle frame", lake, open_space(still), placed, questions, ("published" if whole else "max",)
     )
-    if task.descriptions:
-        rows += _describe_then_embed(read_descriptions(task.descriptions), space.encoder, placed, questions)
+    if described is not None:
+        rows += _describe_then_embed(described, space.encoder, placed, questions)
     result = {
         "shotlake": shotlake.__version__,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset": task.dataset,
-        "queries_sha256": hashlib.sha256(json.dumps([placed_names(placed), questions.texts]).encode()).hexdigest(),
+        "queries_sha256": asked,
         "gallery": {"items": len(placed), "queries": len(questions.texts), "missing": missing},
         "refused_queries": questions.refused,
         "model": asdict(space.encoder.fingerprint),
@@ -112,12 +115,13 @@ def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
         "notes": notes,
         "rows": rows,
     }
-    return {**result, "paired": _paired(result, other) if other else []}
+    return {**result, "paired": _paired(rows, other["rows"]) if other else []}
 
 
-def placed_names(placed: Iterable[tuple[Item, str]]) -> list[str]:
-    """The items' own names."""
-    return [item.names[0] for item, _ in placed]
+def _identity(placed: list[tuple[Item, str]], questions: Questions) -> str:
+    """The same for two runs that ask the same captions of the same gallery."""
+    names = [item.names[0] for item, _ in placed]
+    return hashlib.sha256(json.dumps([names, questions.texts]).encode()).hexdigest()
 
 
 def _ask(placed: list[tuple[Item, str]], encoder: Encoder) -> Questions:
@@ -271,14 +275,12 @@ def _read_result(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--against is {str(path)!r}, which is no result of an earlier run ({error})") from None
 
 
-def _paired(ours: dict[str, Any], theirs: dict[str, Any]) -> list[Row]:
-    """Differences on the same queries, row by row. Errors: ConfigError if the queries are others."""
-    if ours["queries_sha256"] != theirs.get("queries_sha256"):
-        raise ConfigError("--against was measured with other captions or on another gallery; both have to be the same")
+def _paired(ours: list[Row], theirs: list[Row]) -> list[Row]:
+    """Differences on the same queries, of every row that both runs have."""
     keys = ("method", "protocol", "space", "direction")
-    before = {tuple(row[key] for key in keys): row for row in theirs["rows"]}
+    before = {tuple(row[key] for key in keys): row for row in theirs}
     rows = []
-    for row in ours["rows"]:
+    for row in ours:
         other = before.get(tuple(row[key] for key in keys))
         if other is None:
             continue
