@@ -64,7 +64,7 @@ def value(result: dict[str, Any], method: str, protocol: str, metric: str = "r_a
 
 
 def test_the_gallery_and_what_is_missing_are_told(result: dict[str, Any]) -> None:
-    assert result["gallery"] == {"items": 16, "queries": 17, "missing": ["video99"]}
+    assert result["gallery"] == {"items": 16, "queries": 17, "missing": ["video99"], "without_vectors": []}
     assert result["refused_queries"] == 1
     assert result["clips"]["n_frames"] == 4
     assert result["prompts"] == {"query": "{text}"}
@@ -125,7 +125,7 @@ def test_command_against_an_earlier_result(
     told = json.loads(capsys.readouterr().out)
     assert main([word for word in command if word != "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "16 items, 17 captions, 1 videos missing"
+    assert lines[0] == "16 items, 17 captions; 1 videos missing, 0 without a vector"
     assert any(line.split()[:3] == ["shotlake", "published", "fused"] and " 94.1 " in line for line in lines)
     written = json.loads((tmp_path / "out" / "retrieval.json").read_text())
     assert (tmp_path / "out" / "retrieval.html").read_text() == render_page(written)
@@ -141,9 +141,20 @@ def test_moments_of_one_video_are_items_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     task = Task("jsonl", tmp_path / "a.jsonl", str(tmp_path / "videos"))
     found = evaluate(task, local_config(tmp_path / "lake", MODEL), lambda stage, done, total: None)
-    assert found["gallery"] == {"items": 2, "queries": 2, "missing": []}
+    assert found["gallery"] == {"items": 2, "queries": 2, "missing": [], "without_vectors": []}
     assert value(found, "shotlake", "max") == value(found, "shotlake", "mean") == 1
     assert found["notes"] == ["no row of the published protocol: items are moments, not videos"]
+
+
+def test_a_video_that_cannot_be_read_is_told_and_ranked_last(tmp_path: Path) -> None:
+    paint_pair(tmp_path / "videos" / "a.mp4", "red", "red")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video at all" * 100)
+    lines = [{"video": "a", "caption": "red"}, {"video": "broken", "caption": "blue"}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    task = Task("jsonl", tmp_path / "a.jsonl", str(tmp_path / "videos"))
+    found = evaluate(task, local_config(tmp_path / "lake", MODEL), lambda stage, done, total: None)
+    assert found["gallery"]["without_vectors"] == ["broken"]
+    assert value(found, "shotlake", "published") == 0.5
 
 
 def test_an_encoder_that_sees_no_whole_video_says_so(demo_archive, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def retrieval(
         print_json({**result, "rows": shown})
         return 0
     gallery = result["gallery"]
-    say(f"{gallery['items']} items, {gallery['queries']} captions, {len(gallery['missing'])} videos missing")
+    lacking = f"{len(gallery['missing'])} videos missing, {len(gallery['without_vectors'])} without a vector"
+    say(f"{gallery['items']} items, {gallery['queries']} captions; {lacking}")
     for line in table_lines([_flat(row) for row in shown]):
         say(line)
     for note in result["notes"]:

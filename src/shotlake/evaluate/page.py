@@ -38,7 +38,8 @@ def render_page(result: dict[str, Any]) -> str:
     model, gallery, clips = result["model"], result["gallery"], result["clips"]
     facts = {
         "model": f"{model['model_id']} {model['revision']} (weights {model['weights_sha256'][:12]})",
-        "gallery": f"{gallery['items']} items, {gallery['queries']} captions, {len(gallery['missing'])} videos missing",
+        "gallery": f"{gallery['items']} items, {gallery['queries']} captions; "
+        f"{len(gallery['missing'])} videos missing, {len(gallery['without_vectors'])} without a vector",
         "clips": f"{clips['n_frames']} frames of {clips['width_px']} x {clips['height_px']} px over "
         f"{clips['window_us'] / 1e6:g} s, sound at {clips['sample_rate_hz']} Hz",
         "prompts": "; ".join(f"{name}: {text!r}" for name, text in result["prompts"].items()) or "none",

@@ -23,6 +23,12 @@ class Gallery:
     items_S: Ints
     n_items: int
     vectors: Mapping[Space, Floats]  # [S, D]
+    segment_ids: tuple[str, ...] = ()
+
+    @property
+    def empty_items(self) -> list[int]:
+        """Items without a segment: nothing of their videos could be read."""
+        return sorted(set(range(self.n_items)) - set(self.items_S.tolist()))
 
 
 def score_best_segment(queries: Floats, gallery: Gallery, space: Space) -> Floats:

@@ -86,20 +86,20 @@ def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
     asked = _identity(placed, questions)
     if other and other.get("queries_sha256") != asked:
         raise ConfigError("--against was measured with other captions or on another gallery; both have to be the same")
-    rows, notes = _measure_grid("shotlake", lake, space, placed, questions), []
-    rows += _through_index(config, space, lake, placed, questions)
+    gallery = _gallery(lake, space, placed)
+    rows, notes = _measure("shotlake", gallery, questions), []
+    rows += _through_index(LakeSearch.open(config.lake, space.encoder, config), gallery, questions)
     durations = dict(zip(listed["uri"].to_pylist(), listed["duration_us"].to_pylist()))
     whole, reason = _whole_clips(task, config, space, placed, durations)
     still = _with(whole or config, frames="middle", new_space=True)
     if whole:
         backfill([task.videos], whole, progress, build=False)
-        rows += _measure_grid("shotlake", lake, open_space(whole), placed, questions, ("published",))
+        rows += _measure("shotlake", _gallery(lake, open_space(whole), placed), questions, ("published",))
     else:
         notes.append(f"no row of the published protocol: {reason}")
     backfill([task.videos], still, progress, build=False)
-    rows += _measure_grid(
-        "middle frame", lake, open_space(still), placed, questions, ("published" if whole else "max",)
-    )
+    seen_still = _gallery(lake, open_space(still), placed)
+    rows += _measure("middle frame", seen_still, questions, ("published" if whole else "max",))
     if described is not None:
         rows += _describe_then_embed(described, space.encoder, placed, questions)
     result = {
@@ -107,7 +107,12 @@ def evaluate(task: Task, config: Config, progress: Progress) -> dict[str, Any]:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dataset": task.dataset,
         "queries_sha256": asked,
-        "gallery": {"items": len(placed), "queries": len(questions.texts), "missing": missing},
+        "gallery": {
+            "items": len(placed),
+            "queries": len(questions.texts),
+            "missing": missing,
+            "without_vectors": [placed[item][0].names[0] for item in gallery.empty_items],
+        },
         "refused_queries": questions.refused,
         "model": asdict(space.encoder.fingerprint),
         "clips": asdict(space.clip_spec),
@@ -153,21 +158,15 @@ def _embedded(texts: list[str], encoder: Encoder) -> QueryVectors | None:
         return None
 
 
-def _measure_grid(
-    method: str,
-    lake: Lake,
-    space: VectorSpace,
-    placed: list[tuple[Item, str]],
-    questions: Questions,
-    protocols: tuple[str, ...] = ("max", "mean"),
+def _measure(
+    method: str, gallery: Gallery, questions: Questions, protocols: tuple[str, ...] = ("max", "mean")
 ) -> list[Row]:
-    """Rows of every protocol, space and direction, from the vectors of one grid, exactly."""
-    gallery, _ = _gallery(lake, space, placed)
+    """Rows of every protocol, space and direction, exactly."""
     score = {"max": score_best_segment, "published": score_best_segment, "mean": score_mean}
     rows = []
     for protocol in protocols:
-        own = {name: score[protocol](questions.vectors[name], gallery, name) for name in space.encoder.spaces}
-        for name, scores in with_joined({str(name): values for name, values in own.items()}).items():
+        own = {str(name): score[protocol](questions.vectors[name], gallery, name) for name in gallery.vectors}
+        for name, scores in with_joined(own).items():
             rows += _rows(method, protocol, name, scores, questions)
     return rows
 
@@ -183,8 +182,8 @@ def _row(method: str, protocol: str, space: str, ranking: Ranking) -> Row:
     return {**named, **summarise(ranking), "ranks": ranks}
 
 
-def _gallery(lake: Lake, space: VectorSpace, placed: list[tuple[Item, str]]) -> tuple[Gallery, list[str]]:
-    """The vectors of the segments whose middle lies in an item, and the ids of those segments."""
+def _gallery(lake: Lake, space: VectorSpace, placed: list[tuple[Item, str]]) -> Gallery:
+    """The segments whose middle lies in an item, and their vectors."""
     names = [*space.encoder.spaces]
     wanted: dict[str, list[int]] = {}
     for number, (_, uri) in enumerate(placed):
@@ -200,26 +199,20 @@ def _gallery(lake: Lake, space: VectorSpace, placed: list[tuple[Item, str]]) -> 
                     found.append((number, segment_id, [column[at].values for column in columns]))
     found.sort(key=lambda entry: entry[0])
     nothing = np.full(space.encoder.dim, np.nan, np.float32)
-    vectors = {
-        name: np.array([nothing if own[i] is None else own[i].to_numpy() for _, _, own in found], np.float32).reshape(
-            len(found), -1
-        )
-        for i, name in enumerate(names)
-    }
+    vectors = {}
+    for at, name in enumerate(names):
+        own = [nothing if values[at] is None else values[at].to_numpy() for _, _, values in found]
+        vectors[name] = np.array(own, np.float32).reshape(len(found), -1)
     items = np.array([number for number, _, _ in found], np.intp)
-    return Gallery(items, len(placed), vectors), [segment_id for _, segment_id, _ in found]
+    return Gallery(items, len(placed), vectors, tuple(segment_id for _, segment_id, _ in found))
 
 
-def _through_index(
-    config: Config, space: VectorSpace, lake: Lake, placed: list[tuple[Item, str]], questions: Questions
-) -> list[Row]:
+def _through_index(search: LakeSearch, gallery: Gallery, questions: Questions) -> list[Row]:
     """Text to video as the current generation answers; an answer behind the rows that were asked for is not found."""
-    search = LakeSearch.open(config.lake, space.encoder, config)
-    gallery, segment_ids = _gallery(lake, space, placed)
     items_of: dict[str, list[int]] = {}
-    for segment_id, item in zip(segment_ids, gallery.items_S.tolist()):
+    for segment_id, item in zip(gallery.segment_ids, gallery.items_S.tolist()):
         items_of.setdefault(segment_id, []).append(item)
-    depth = min(len(search.rows), max(1_000, 20 * len(search.rows) // max(1, len(placed))))
+    depth = min(len(search.rows), max(1_000, 20 * len(search.rows) // gallery.n_items))
     rows = []
     for name in search.rows.searcher.spaces:
         ranks = np.full(len(questions.texts), np.inf)
