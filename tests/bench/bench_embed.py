@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -173,7 +174,7 @@ def bench_gpu(folder: Path, n_clips: int, rounds: int) -> None:
     batch, chip = stage_batch(clips), torch.cuda.get_device_name()
     bare = bare_call(step.encoder, clips, 16, "cuda")
     best = least({"bare": bare, "stage": lambda: step(batch) and None}, rounds, time.perf_counter)
-    with torch.utils.flop_counter.FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         bare()
     matmul_s = _matmul_rate(8192)
     rate = n_clips / best["stage"]

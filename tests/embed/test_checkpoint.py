@@ -77,7 +77,17 @@ def broken_settings(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
 
+def a_setting_of_the_wrong_kind(folder: Path) -> None:
+    edit(folder / "config.json", audio_video_config={"hidden_size": "wide"})
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
 BROKEN = {
+    a_setting_of_the_wrong_kind: "cannot be loaded as a 'pe_audio_video' model",
+    no_tokenizer: "cannot be loaded as a 'pe_audio_video' model",
     pickles_only: "pytorch_model.bin, and only safetensors are read",
     half_of_the_file: "not a whole safetensors file",
     a_part_is_missing: "names model-00001-of-2 which is not there",
