@@ -47,6 +47,8 @@ class CatalogConfig(Section):
         "", description="regex with groups year, month, day (hour, minute, second): when a key says it was recorded"
     )
     time_zone: str = Field("UTC", description="time zone of what recorded_pattern finds")
+    order: Literal["key", "newest"] = Field("key", description="whose turn it is: by key, or the newest first")
+    first: tuple[str, ...] = Field((), description="prefixes of keys that come before all others, in this order")
     settle_s: Seconds = Field(0, description="objects modified within so many seconds wait for the next run")
     min_bytes: Count = Field(0, description="smaller objects are skipped; 0 keeps all, empty ones become failures")
     unit_s: Annotated[float, Field(gt=0, le=86_400)] = Field(600, description="about how long a work unit is")
@@ -178,6 +180,7 @@ class LimitsConfig(Section):
     max_hours: Annotated[float, Field(gt=0)] | None = Field(
         None, description="hours of video in this run; the rest is deferred"
     )
+    max_units: Positive | None = Field(None, description="work units in this run; the rest is deferred")
     mini_max_hours: Annotated[float, Field(gt=0)] = Field(
         10, description="hours of video that mini indexes without being named"
     )

@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from tests.flow.lakes import local_config, run
 
-from shotlake.catalog.changes import listed_table
 from shotlake.flow import survey as survey_module
-from shotlake.flow.survey import Todo
 from shotlake.records import Video
 from shotlake.table.lake import Lake
 from shotlake.table.readers import UriRange, known_videos, latest_videos
@@ -60,17 +58,3 @@ def test_ranges_of_long_uris_open_every_file_that_they_need(tmp_path: Path) -> N
         found = known_videos(lake, "s3://bucket", UriRange.between(uris[first], uris[last]))
         assert sorted(found["uri"].to_pylist()) == uris[first : last + 1]
     assert len(known_videos(lake, "s3://bucket", UriRange(uris[-1] + "\0"))) == 0
-
-
-def test_what_is_to_do_rests_on_disk_and_comes_in_waves() -> None:
-    from datetime import UTC, datetime
-
-    videos = [Video(f"s3://b/{n}", "e", n, datetime(2026, 3, 1, tzinfo=UTC), "b") for n in range(25)]
-    todo = Todo()
-    for start in range(0, 25, 10):
-        todo.add(listed_table(videos[start : start + 10]))
-    assert len(todo) == 25
-    waves = list(todo.waves(7))
-    assert [len(wave) for wave in waves] == [7, 7, 7, 4]
-    assert [video for wave in waves for video in wave] == videos
-    assert list(Todo().waves(5)) == []

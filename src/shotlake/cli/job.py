@@ -79,6 +79,7 @@ def backfill(
     sets: Sets = None,
     lake: LakeRoot = None,
     max_hours: Annotated[float | None, typer.Option(help="Short for --set limits.max_hours=...")] = None,
+    max_units: Annotated[int | None, typer.Option(help="Short for --set limits.max_units=...")] = None,
     index: Annotated[str, typer.Option(help="auto: update the index at the end; never: leave it.")] = "auto",
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -89,7 +90,8 @@ def backfill(
 
     if index not in ("auto", "never"):
         raise typer.BadParameter(f"--index is {index!r}; auto or never is allowed.")
-    tree = load(config, sets, lake, [f"limits.max_hours={max_hours}"] if max_hours is not None else [])
+    limits = {"max_hours": max_hours, "max_units": max_units}
+    tree = load(config, sets, lake, [f"limits.{name}={value}" for name, value in limits.items() if value is not None])
     log_to_stderr(verbose)
     with ProgressView(quiet) as progress:
         report = run(sources, tree, progress, build=index == "auto")

@@ -49,9 +49,8 @@ def backfill(
                         run.start_engine()
                         stop.arm()
                         run.tell()
-                    for wave in found.todo.waves(
-                        config.flow.wave_videos
-                    ):  # a bounded number of videos, which is what the driver holds
+                    # a bounded number of videos, which is what the driver holds
+                    for wave in found.todo.waves(config.flow.wave_videos, config.catalog, span(root)):
                         if run.is_full:
                             break
                         progress("probe", 0, len(wave))

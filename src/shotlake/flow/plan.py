@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from shotlake.catalog.changes import VideoUnits, earlier_units
 from shotlake.catalog.units import pack_blocks, plan_units, unit_cost_us
 from shotlake.errors import RETRYABLE_CODES, ModelNotNamed
@@ -38,8 +41,7 @@ def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     _check_model(media, run)
     rows = video_rows([(video, media.get(video.video_id)) for video in wave], root, run.run_id, datetime.now(UTC))
     run.append("videos", rows)
-    uris = [video.uri for video in wave]
-    units = finished_units(run.lake, space.key, UNIT_COLUMNS, UriRange.between(min(uris), max(uris)))
+    units = finished_units(run.lake, space.key, UNIT_COLUMNS, _of(wave))
     earlier = earlier_units(units, [video.video_id for video in wave], run.again)
     planned: list[WorkUnit] = []
     for video in wave:
@@ -58,6 +60,13 @@ def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     packed = pack_blocks(planned, lambda unit: unit_cost_us(unit, space.clip_spec, unknown_us), config.catalog.block_s)
     rows_each = max(MIN_ROWS, sum(unit.n_cells for unit in planned) // FILES_A_WAVE)
     return Plan([unit_batch(block, media) for block in packed], min(config.table.rows_per_file, rows_each))
+
+
+def _of(wave: list[Video]) -> pc.Expression:
+    """True for units of the wave; the range of their URIs says which files are opened."""
+    uris = [video.uri for video in wave]
+    ids = pa.array([video.video_id for video in wave], pa.string())
+    return UriRange.between(min(uris), max(uris)).filter & pc.field("video_id").isin(ids)
 
 
 def _probe(wave: list[Video], run: Run) -> tuple[dict[str, MediaInfo], dict[str, UnitOutcome]]:

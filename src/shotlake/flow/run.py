@@ -72,7 +72,7 @@ class Run:
         self._started = False
         self._startup_s = self._idle_s = self._here_cpu_s = 0.0
         self._sequence = 0
-        self._planned_us = 0
+        self._planned_us = self._planned_units = 0
         self._told_at = 0.0
 
     def __enter__(self) -> Run:
@@ -150,15 +150,18 @@ class Run:
 
     @property
     def is_full(self) -> bool:
-        """True once `limits.max_hours` of video are planned."""
-        return self._planned_us >= (self.config.limits.max_hours or math.inf) * 3.6e9
+        """True once `limits.max_hours` of video or `limits.max_units` are planned."""
+        limits = self.config.limits
+        too_long = self._planned_us >= (limits.max_hours or math.inf) * 3.6e9
+        return too_long or self._planned_units >= (limits.max_units or math.inf)
 
     def within_limit(self, units: list[WorkUnit]) -> list[WorkUnit]:
-        """Those of the units that `limits.max_hours` leaves room for; the others are deferred."""
+        """Those of the units that the limits leave room for; the others are deferred."""
         kept = []
         for unit in units:
             if self.is_full:
                 break
+            self._planned_units += 1
             self._planned_us += unit.n_cells * self.space.clip_spec.stride_us
             kept.append(unit)
         return kept

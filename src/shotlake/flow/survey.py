@@ -6,22 +6,19 @@ portion of the listing meets only what the lake knows of its range of URIs.
 
 from __future__ import annotations
 
-import tempfile
-import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, islice
-from typing import Any
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake import storage
-from shotlake.catalog.changes import LISTED, compare, listed_table, lost_with, progress, videos_of
+from shotlake.catalog.changes import compare, listed_table, lost_with, progress
 from shotlake.catalog.listing import Skipped, default_collection, is_unicode, list_videos
 from shotlake.catalog.sources import list_source
 from shotlake.flow.run import Run
+from shotlake.flow.todo import Todo
 from shotlake.records import Video
 from shotlake.table.erase import readmit
 from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units, known_videos, newest, retired_videos
@@ -31,33 +28,6 @@ from shotlake.table.schemas import RETIRED, VIDEOS
 PORTION = 50_000  # listed objects that are compared with the lake together
 
 _REPLACED = pa.schema([("video_id", pa.string()), ("uri", pa.string()), ("now", pa.string()), ("is_open", pa.bool_())])
-
-
-class Todo:
-    """Videos on disk, in the order in which they were added; for one writer, and then for one reader."""
-
-    def __init__(self) -> None:
-        self._file: Any = tempfile.TemporaryFile(prefix="shotlake-todo-")  # noqa: SIM115 - lives as long as this
-        weakref.finalize(self, self._file.close)
-        self._writer = pa.ipc.new_stream(self._file, LISTED)
-        self._n = 0
-
-    def __len__(self) -> int:
-        return self._n
-
-    def add(self, listed: pa.Table) -> None:
-        """Append rows with the columns of LISTED."""
-        self._writer.write_table(listed)
-        self._n += len(listed)
-
-    def waves(self, n_videos: int) -> Iterator[list[Video]]:
-        """The videos, so many together."""
-        self._writer.close()
-        self._file.seek(0)
-        batches = pa.ipc.open_stream(self._file)
-        videos = chain.from_iterable(videos_of(pa.Table.from_batches([batch])) for batch in batches)
-        while wave := list(islice(videos, n_videos)):
-            yield wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +75,7 @@ def _survey(part: list[Video | Skipped], within: UriRange, root: str, run: Run, 
     known = newest(ever, "uri", "at")
     changes = compare(listed, known)
     durations = changes.unchanged.select(["video_id"]).join(known.select(["video_id", "duration_us"]), "video_id")
-    units = finished_units(run.lake, key, UNIT_COLUMNS, within)
+    units = finished_units(run.lake, key, UNIT_COLUMNS, within.filter)
     standing = progress(durations, units, run.space.clip_spec, run.again)
     books["listed"] += len(part)
     books["skipped"] += len(skipped) + len(erased)

@@ -95,13 +95,14 @@ def matrix(lists: pa.ListArray) -> NDArray[np.float32]:
 
 
 def finished_units(
-    lake: Lake, embed_key: str, columns: Sequence[str] = UNIT_COLUMNS, within: UriRange = EVERYWHERE
+    lake: Lake, embed_key: str, columns: Sequence[str] = UNIT_COLUMNS, only: pc.Expression | None = None
 ) -> pa.Table:
     """The units of a space that were ever worked on, one row each: its success, or its last failure.
 
-    Of the many that succeeded nothing but `columns` is held in memory. `within`: of the videos in that range only.
+    Of the many that succeeded nothing but `columns` is held in memory. `only`: a filter of `units`.
     """
-    mine, failed = (pc.field("embed_key") == embed_key) & within.filter, pc.field("status") == "failed"
+    mine, failed = pc.field("embed_key") == embed_key, pc.field("status") == "failed"
+    mine = mine if only is None else mine & only
     wanted = [*dict.fromkeys([*columns, "unit_id", "attempts"])]
     lost = newest(lake.read("units", wanted, mine & failed), "unit_id", "attempts")
     again = lake.read("units", ["unit_id"], mine & ~failed & pc.field("unit_id").isin(lost["unit_id"].combine_chunks()))

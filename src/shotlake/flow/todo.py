@@ -1,0 +1,63 @@
+"""Videos that wait on local disk for their turn: in memory is one wave of them, and how they are ordered."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shotlake.catalog.changes import LISTED, videos_of
+from shotlake.config import CatalogConfig
+from shotlake.records import Video
+
+
+class Todo:
+    """What is to do of a root, added in the order of its URIs. Its file goes with the last reference to it."""
+
+    def __init__(self) -> None:
+        folder = tempfile.TemporaryDirectory(prefix="shotlake-todo-")
+        weakref.finalize(self, folder.cleanup)
+        self._path = Path(folder.name) / "videos.arrow"
+        self._file = pa.OSFile(str(self._path), "wb")
+        self._writer = pa.ipc.new_file(self._file, LISTED)
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, listed: pa.Table) -> None:
+        """Append rows with the columns of LISTED."""
+        self._writer.write_table(listed)
+        self._n += len(listed)
+
+    def waves(self, n_videos: int, config: CatalogConfig, root: str) -> Iterator[list[Video]]:
+        """The videos, so many together: those under `catalog.first` before all others, each in `catalog.order`.
+
+        `root` is what the prefixes of `catalog.first` are relative to.
+        """
+        self._writer.close()
+        self._file.close()
+        with pa.memory_map(str(self._path)) as file:
+            rows = pa.ipc.open_file(file).read_all()
+            turns = _turns(rows, config, root.rstrip("/") + "/")
+            for start in range(0, len(rows), n_videos):
+                mine = turns[start : start + n_videos] if turns is not None else None
+                yield list(videos_of(rows.slice(start, n_videos) if mine is None else rows.take(mine)))
+
+
+def _turns(rows: pa.Table, config: CatalogConfig, root: str) -> pa.Array | None:
+    """The order [N] of the rows; None for the order in which they stand."""
+    if config.order == "key" and not config.first:
+        return None
+    rank = np.full(len(rows), len(config.first), np.int32)
+    for place, prefix in reversed(list(enumerate(config.first))):
+        rank[np.asarray(pc.starts_with(rows["uri"], root + prefix))] = place
+    keys = {"rank": pa.array(rank)}
+    if config.order == "newest":
+        keys["at"] = pc.negate(pc.coalesce(rows["recorded_at"], rows["modified_at"]).cast(pa.int64()))
+    return pc.sort_indices(pa.table(keys), sort_keys=[(name, "ascending") for name in keys])
