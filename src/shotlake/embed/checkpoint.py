@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from shotlake.errors import BadModel
@@ -81,14 +79,26 @@ def open_checkpoint(name: str, revision: str = "") -> Checkpoint:
             f"embed.revision of {name!r} is {revision!r}; pin the 40 hex digits of a commit, "
             f"`shotlake models fetch {name}` prints the newest"
         )
-    try:
-        found = snapshot_download(name, revision=revision, allow_patterns=list(WANTED_FILES), local_files_only=True)
-    except (LocalEntryNotFoundError, HFValidationError):
+    found = _cached(name, revision)
+    if found is None:
         raise BadModel(
             f"the weights of {name!r} at {revision} are not on this machine; "
             f"run `shotlake models fetch {name} --revision {revision}`, or set embed.model to a directory with them"
-        ) from None
-    return _prove(Path(found), name, revision)
+        )
+    return _prove(found, name, revision)
+
+
+def _cached(name: str, revision: str) -> Path | None:
+    """Where the hub's own cache has a commit; nothing is asked of a network."""
+    from huggingface_hub import snapshot_download  # half a second that only hub ids have to wait
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(WANTED_FILES), local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
 
 
 def _prove(folder: Path, name: str, revision: str) -> Checkpoint:
