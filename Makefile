@@ -6,7 +6,7 @@ S3_VENV := .venv-s3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench bench-decode bench-embed bench-table bench-index clean
+.PHONY: help setup demo test test-all test-s3 check format bench bench-decode bench-embed bench-table bench-index clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -30,8 +30,15 @@ demo: setup ## paint a small archive, index it, answer eight queries
 test: setup $(S3_VENV)/.stamp ## the tests
 	$(BIN)/python -m pytest
 
-test-all: setup $(S3_VENV)/.stamp ## the tests and the slow ones
+test-all: setup $(S3_VENV)/.stamp ## the tests and the slow ones, and those with S3 against a second server
 	$(BIN)/python -m pytest -m 'not bench'
+	$(MAKE) test-s3
+
+test-s3: setup ## the tests that need an S3 server, against Ceph's radosgw; installed from Debian's packages if it is not there
+	@command -v radosgw >/dev/null && command -v ceph-osd >/dev/null || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends radosgw ceph-mon ceph-osd ceph-common >/dev/null || \
+	  echo "radosgw cannot be installed here (apt-get, as root); its tests will skip and say so"
+	SHOTLAKE_TEST_S3=radosgw $(BIN)/python -m pytest -m 's3 and not slow'
 
 check: setup ## lint, format, types, import contracts
 	$(BIN)/ruff check .

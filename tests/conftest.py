@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import botocore.session
 import pytest
+from tests.radosgw import Radosgw, missing_programs
 
 from shotlake.config import Config
 from shotlake.demo import demo_config
@@ -60,13 +62,20 @@ def media_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A moto server on loopback, in a process of its own."""
-    server = REPOSITORY / ".venv-s3" / "bin" / "moto_server"
-    if not server.exists():
+    """An S3 server on loopback: moto, or radosgw where SHOTLAKE_TEST_S3 says so (`make test-s3`)."""
+    folder = tmp_path_factory.mktemp("s3")
+    if os.environ.get("SHOTLAKE_TEST_S3") == "radosgw":
+        if missing := missing_programs():
+            pytest.skip(f"not installed: {', '.join(missing)}; `make test-s3` installs them where it may")
+        with Radosgw(folder, S3_KEYS["AWS_ACCESS_KEY_ID"], S3_KEYS["AWS_SECRET_ACCESS_KEY"]) as server:
+            yield server.url
+        return
+    program = REPOSITORY / ".venv-s3" / "bin" / "moto_server"
+    if not program.exists():
         pytest.skip("no .venv-s3/bin/moto_server: `make test` installs it where a package registry is reachable")
-    log = tmp_path_factory.mktemp("moto") / "log"
+    log = folder / "log"
     with log.open("wb") as out:
-        process = subprocess.Popen([server, "-H", "127.0.0.1", "-p", "0"], stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([program, "-H", "127.0.0.1", "-p", "0"], stdout=out, stderr=subprocess.STDOUT)
     try:
         yield _wait_for_address(process, log)
     finally:
@@ -102,9 +111,9 @@ def s3_environ(s3_endpoint: str) -> Iterator[dict[str, str]]:
 def s3_root(s3_environ: dict[str, str]) -> str:
     """An empty s3://bucket/prefix."""
     bucket = f"b-{uuid.uuid4().hex[:12]}"
-    request = urllib.request.Request(f"{s3_environ['AWS_ENDPOINT_URL']}/{bucket}", method="PUT")
-    request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testkey/20260101/us-east-1/s3/aws4_request")
-    urllib.request.urlopen(request, timeout=10).close()
+    client = botocore.session.get_session().create_client("s3", endpoint_url=s3_environ["AWS_ENDPOINT_URL"])
+    client.create_bucket(Bucket=bucket)
+    client.close()
     return f"s3://{bucket}/prefix"
 
 

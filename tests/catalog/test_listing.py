@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import urllib.parse
-import urllib.request
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from shotlake import storage
@@ -30,10 +29,9 @@ def fill(root: str, *keys: str, size: int = 3) -> None:
 def put(uri: str, data: bytes) -> None:
     """Any key whatever, as other programs may have written it."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    address = f"{os.environ['AWS_ENDPOINT_URL']}/{bucket}/{urllib.parse.quote(key, safe='/')}"
-    request = urllib.request.Request(address, data=b"" if key.endswith("/") else data, method="PUT")
-    request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testkey/20260101/us-east-1/s3/aws4_request")
-    urllib.request.urlopen(request, timeout=10).close()
+    client = botocore.session.get_session().create_client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client.put_object(Bucket=bucket, Key=key, Body=b"" if key.endswith("/") else data)
+    client.close()
 
 
 def names(root: str, **config: object) -> tuple[list[str], dict[str, str]]:
@@ -67,7 +65,8 @@ def test_a_name_that_is_not_unicode_is_skipped_with_the_reason(tmp_path: Path) -
 @pytest.mark.s3
 @pytest.mark.parametrize("more", [[], ["z//double.mp4", "/slash.mp4"]], ids=["obstore", "s3fs"])
 def test_odd_keys_and_folder_markers_survive_on_s3(s3_root: str, more: list[str]) -> None:
-    keys = [key for key in ODD_KEYS if "\n" not in key] + more  # the test server has no route for a newline
+    is_real = os.environ.get("SHOTLAKE_TEST_S3") == "radosgw"  # moto has no route for a newline
+    keys = [key for key in ODD_KEYS if is_real or "\n" not in key] + more
     fill(s3_root, *keys, "folder/")
     videos, skipped = names(s3_root)
     assert sorted(videos) == sorted(keys)
