@@ -135,7 +135,7 @@ def resume(lake_root: str, videos: str, n_units: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--units", type=int, default=10_000_000)
-    parser.add_argument("--commit-units", type=int, default=100)
+    parser.add_argument("--commit-units", type=int, default=333, help="300 rows each: a file of table.rows_per_file")
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--resume", nargs=2, metavar=("LAKE", "VIDEOS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
