@@ -125,16 +125,18 @@ class Feed:
             try:
                 with torch.inference_mode():
                     results.append((rows[part], forward({name: tensor[part] for name, tensor in inputs.items()})))
-                at = part.stop
             except torch.OutOfMemoryError as error:
-                self._halve(part.stop - part.start, error)
+                if part.stop - at == 1:
+                    raise EmbedError(
+                        f"the memory of {self._device} does not hold one clip; take a smaller model or another machine"
+                    ) from error
+            else:
+                at = part.stop
+                continue
+            self._halve(part.stop - at)  # here the error is gone, and with it what it held of the memory
         return results
 
-    def _halve(self, n_rows: int, error: torch.OutOfMemoryError) -> None:
-        if n_rows == 1:
-            raise EmbedError(
-                f"the memory of {self._device} does not hold one clip; take a smaller model or another machine"
-            ) from error
+    def _halve(self, n_rows: int) -> None:
         self.batch_size = n_rows // 2
         log.warning("device=%s batch_size=%d halved: out of memory", self._device, self.batch_size)
         if self._device.type == "cuda":
