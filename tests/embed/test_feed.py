@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from shotlake.embed.encoder import embed_or_refuse
 from shotlake.embed.feed import Bucket, Feed, Inputs, Outputs, check_clips, heard_samples, pixels
 from shotlake.errors import BadClip, EmbedError
-from shotlake.records import ClipBatch, ClipSpec
+from shotlake.records import ClipBatch, ClipSpec, Fingerprint, VectorBatch
 
 DIM = 3
 SPEC = ClipSpec(1_000_000, 1_000_000, 2, 4, 4, 100)
@@ -99,6 +100,31 @@ def test_what_was_too_large_once_is_not_tried_again() -> None:
 def test_one_clip_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(EmbedError, match="does not hold one clip"):
         Feed("cpu", 4).embed(clips(4), [Bucket(np.arange(4), number_of, Memory(0))], DIM)
+
+
+class Short:
+    """An encoder of no more than so many clips at a time, without a Feed of its own."""
+
+    dim, fingerprint = DIM, Fingerprint("short", "", "", "")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def embed_clips(self, batch: ClipBatch) -> VectorBatch:
+        if len(batch["cell"]) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Feed("cpu", 64).embed(batch, [Bucket(np.arange(len(batch["cell"])), lambda rows: number_of(
+            batch["cell"][rows]), fused)], DIM)  # fmt: skip
+
+
+def test_an_encoder_that_does_not_halve_is_given_halves() -> None:
+    batch = clips(21)
+    found = embed_or_refuse(Short(4), batch)
+    assert list(numbers(found["fused"])) == list(range(21))
+    assert list(found["segment_id"]) == list(batch["segment_id"])
+    assert len(embed_or_refuse(Short(4), clips(0))["fused"]) == 0
+    with pytest.raises(torch.OutOfMemoryError):
+        embed_or_refuse(Short(0), clips(2))
 
 
 def test_few_shapes_are_powers_of_two_up_to_the_batch() -> None:

@@ -11,6 +11,7 @@ import logging
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shotlake.errors import BadClip
@@ -50,21 +51,35 @@ class Encoder(Protocol):
 
 
 def embed_or_refuse(encoder: Encoder, batch: ClipBatch) -> VectorBatch:
-    """B clips to B rows; of clips that the encoder refuses no row has a vector, and the run goes on."""
+    """B clips to B rows; of clips that the encoder refuses no row has a vector, and the run goes on.
+
+    An encoder whose memory does not hold the batch gets its halves, one after the other.
+    """
+    n_clips = len(batch["cell"])
     try:
-        if len(batch["cell"]):
-            return encoder.embed_clips(batch)
+        return encoder.embed_clips(batch) if n_clips else _no_vectors(batch, encoder.dim)
     except BadClip as error:
-        log.warning("model=%s clips=%d code=%s %s", encoder.fingerprint.model_id, len(batch["cell"]), error.code, error)
-    nothing, no_norm = np.zeros((len(batch["cell"]), encoder.dim), np.float32), np.zeros(len(batch["cell"]), np.float32)
+        log.warning("model=%s clips=%d code=%s %s", encoder.fingerprint.model_id, n_clips, error.code, error)
+        return _no_vectors(batch, encoder.dim)
+    except torch.OutOfMemoryError:
+        if n_clips == 1:
+            raise
+        log.warning("model=%s clips=%d halved: out of memory", encoder.fingerprint.model_id, n_clips)
+    rows = (slice(None, n_clips // 2), slice(n_clips // 2, None))
+    halves = [embed_or_refuse(encoder, ClipBatch(**{name: batch[name][part] for name in batch})) for part in rows]  # type: ignore[literal-required, typeddict-item]
+    return VectorBatch(**{name: np.concatenate([half[name] for half in halves]) for name in halves[0]})  # type: ignore[literal-required, typeddict-item]
+
+
+def _no_vectors(batch: ClipBatch, dim: int) -> VectorBatch:
+    vectors, norms = np.zeros((len(batch["cell"]), dim), np.float32), np.zeros(len(batch["cell"]), np.float32)
     return VectorBatch(
         segment_id=batch["segment_id"],
-        fused=nothing,
-        fused_norm=no_norm,
-        visual=nothing,
-        visual_norm=no_norm,
-        audio=nothing,
-        audio_norm=no_norm,
+        fused=vectors,
+        fused_norm=norms,
+        visual=vectors,
+        visual_norm=norms,
+        audio=vectors,
+        audio_norm=norms,
     )
 
 
