@@ -23,7 +23,7 @@ from shotlake.table.lake import Lake
 log = logging.getLogger(__name__)
 
 EXACT_ROWS = 4_096  # up to so many rows every one is scored; of more, the best RERANK by their codes
-RERANK = 400
+RERANK = 200
 
 Vector = NDArray[np.float32]
 Rows = NDArray[np.int64]
