@@ -21,14 +21,14 @@ from shotlake.records import SPACES, Space
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import delete_videos
-from shotlake.table.readers import live_segments, retired_videos
+from shotlake.table.readers import UriRange, live_segments, retired_videos
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import POOLED
 
 log = logging.getLogger(__name__)
 
-SEGMENTS_A_SCAN = 200_000  # what is held in memory at a time; each lot is one scan of the runs that wrote it
-_ROWS_A_COMMIT = 100_000
+SEGMENTS_A_SCAN = 50_000  # what is held in memory at a time: 0.2 GB of two spaces of 512 values
+_ROWS_A_COMMIT = 20_000
 
 
 def pool_videos(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> int:
@@ -65,13 +65,13 @@ def _pool(lake: Lake, embed_key: str, run_id: str) -> int:
 
 
 def _behind(lake: Lake, embed_key: str) -> pa.Table:
-    """video_id, written_sum and n_segments of each live video whose row is missing or of another number of segments."""
-    units = lake.read("units", ["video_id", "written"], _written(embed_key))
+    """video_id, uri, written_sum, n_segments of live videos whose row is missing or of another number, by uri."""
+    units = lake.read("units", ["video_id", "uri", "written"], _written(embed_key))
     units = units.filter(pc.invert(pc.is_in(units["video_id"], retired_videos(lake, embed_key))))
-    there = units.group_by("video_id").aggregate([("written", "sum")])
+    there = units.group_by(["video_id", "uri"]).aggregate([("written", "sum")])
     mine = (pc.field("embed_key") == embed_key) & (pc.field("kind") == "video")
     both = there.join(lake.read("pooled", ["video_id", "n_segments"], mine), "video_id", join_type="left outer")
-    return both.filter(pc.not_equal(pc.fill_null(both["n_segments"], -1), both["written_sum"]))
+    return both.filter(pc.not_equal(pc.fill_null(both["n_segments"], -1), both["written_sum"])).sort_by("uri")
 
 
 def _written(embed_key: str) -> pc.Expression:
@@ -87,8 +87,9 @@ def _lots(behind: pa.Table) -> Iterator[pa.Table]:
 
 
 def _videos_of(lake: Lake, embed_key: str, lot: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """The segments of each video of a lot, in the order of their times; the runs prune the files that are opened."""
-    of_lot = pc.field("video_id").isin(lot["video_id"].combine_chunks())
+    """The segments of each video of a lot, in the order of their times; runs and URIs say which files are opened."""
+    within = UriRange.between(lot["uri"][0].as_py(), lot["uri"][-1].as_py())  # a run writes in the order of URIs
+    of_lot = pc.field("video_id").isin(lot["video_id"].combine_chunks()) & within.filter
     runs = pc.unique(lake.read("units", ["run_id"], _written(embed_key) & of_lot)["run_id"].combine_chunks())
     wanted = pc.field("run_id").isin(runs) & of_lot
     columns = ["video_id", "uri", "collection", "start_us", "end_us", *SPACES]
