@@ -122,7 +122,8 @@ def ray_cluster() -> Iterator[None]:
     """One Ray cluster of two CPUs for the session."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False, logging_level="error")
+    quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "error"}
+    ray.init("local", num_cpus=2, include_dashboard=False, **quiet)  # whatever cluster somebody else has left behind
     yield
     ray.shutdown()
 

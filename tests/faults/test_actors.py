@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,10 +25,13 @@ STORE_BYTES = 80 << 20  # about the least that Ray takes
 NODES = """
 import sys
 import numpy, ray
+from ray._common.utils import reset_ray_address
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": {head_cpus}, "object_store_memory": {store}}})
+head = {{"num_cpus": {head_cpus}, "object_store_memory": {store}, "temp_dir": {folder!r}}}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 nodes = [cluster.add_node(num_cpus=2, object_store_memory={store}) for _ in range({nodes})]
 cluster.wait_for_nodes()
+reset_ray_address()  # it is not the cluster of this machine, and will be killed
 ray.init(address=cluster.address, log_to_driver=False)
 held = [ray.put(numpy.zeros({fill} // 16, numpy.uint8)) for _ in range(16)]
 views = ray.get(held)  # what is looked at cannot be moved to disk
@@ -41,7 +46,8 @@ cluster.shutdown()
 @contextlib.contextmanager
 def cluster(nodes: int, head_cpus: int = 0, fill_bytes: int = 0) -> Iterator[tuple[str, subprocess.Popen]]:
     """The address of a cluster of this machine, and the process that keeps it."""
-    program = NODES.format(nodes=nodes, head_cpus=head_cpus, store=STORE_BYTES, fill=fill_bytes)
+    folder = tempfile.mkdtemp(prefix="ray-")  # of its own, so that nobody takes its remains for a cluster; short
+    program = NODES.format(nodes=nodes, head_cpus=head_cpus, store=STORE_BYTES, fill=fill_bytes, folder=folder)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         text=True,
@@ -56,6 +62,7 @@ def cluster(nodes: int, head_cpus: int = 0, fill_bytes: int = 0) -> Iterator[tup
             for process in everyone:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def workers(driver: subprocess.Popen, step: str) -> list[psutil.Process]:
