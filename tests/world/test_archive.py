@@ -1,6 +1,7 @@
 """Archives are repeatable, varied as they promise, and painted once."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -70,14 +71,19 @@ def test_the_plan_of_sixty_is_varied(seed: int) -> None:
     assert 4 <= sum(not video.film.has_sound for video in videos) <= 10
     assert {Path(video.path).suffix for video in videos} == {".mp4", ".mkv"}
     assert len({Path(video.path).parent for video in videos}) == 3
-    assert {video.film.fps for video in videos} == {24, 25, 30}
+    assert {video.film.fps for video in videos} == {10, 15, 24, 25, 30, 50}
     for video in videos:
         assert 20_000_000 <= video.duration_us <= 42_000_000
         assert all(4_000_000 <= span.end_us - span.start_us < 8_000_000 for span in video.spans)
         assert all(a.end_us == b.start_us for a, b in zip(video.spans, video.spans[1:], strict=False))
     scenes = [span.scene for video in videos for span in video.spans]
-    pictures = {(scene.colour, scene.shape, scene.motion) for scene in scenes}
-    assert sum((colour, shape, REVERSE.get(motion)) in pictures for colour, shape, motion in pictures) >= 60
+    pictures = {scene.things for scene in scenes}
+    twins = [t for t in pictures if len(t) == 1 and (replace(t[0], motion=REVERSE.get(t[0].motion)),) in pictures]
+    assert len(twins) >= 60
+    n_things = Counter(sum(thing.count for thing in scene.things) for scene in scenes)
+    assert n_things[1] > len(scenes) / 2 and n_things[2] >= 20 and n_things[3] >= 3
+    assert sum(len(scene.sounds) == 2 for scene in scenes) >= 15
+    assert {scene.camera for scene in scenes} == {"still", "panning", "swaying"}
 
 
 def test_seeds_differ() -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from shotlake.world.film import Film, Span, paint_video
 from shotlake.world.paint import render_frames
-from shotlake.world.scenes import Scene
+from shotlake.world.scenes import Scene, Thing
 
-RED = Scene("red", "square", "left", "low tone", 1)
-BLUE = Scene("blue", "circle", "up", "high tone", 2)
+RED = Scene((Thing("red", "plain", "square", "left", 1),), ("low tone",), 1)
+BLUE = Scene((Thing("blue", "plain", "circle", "up", 1),), ("high tone",), 2)
 SPANS = [Span(0, 1_370_000, RED), Span(1_370_000, 3_000_000, BLUE)]
 
 
@@ -48,6 +48,12 @@ def test_b_frames_are_there_and_streams_can_be_left_out(tmp_path: Path) -> None:
         paint_video(tmp_path / "one.mkv", SPANS, film)
         with av.open(str(tmp_path / "one.mkv")) as container:
             assert [stream.type for stream in container.streams] == kinds
+
+
+def test_a_worse_quality_is_a_smaller_file(tmp_path: Path) -> None:
+    paint_video(tmp_path / "good.mp4", SPANS, Film(crf=20, bit_rate=96_000))
+    paint_video(tmp_path / "bad.mp4", SPANS, Film(crf=35, bit_rate=32_000))
+    assert (tmp_path / "bad.mp4").stat().st_size < 0.7 * (tmp_path / "good.mp4").stat().st_size
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])

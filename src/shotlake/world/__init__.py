@@ -1,1 +1,1 @@
-"""A rendered world with known truth: a coloured shape that moves, with a sound; scenes, clips and whole archives."""
+"""A rendered world with known truth: things that move, with sounds; scenes, clips and whole archives."""

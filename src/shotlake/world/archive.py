@@ -1,6 +1,6 @@
 """A whole archive of painted videos and the truth about it: what is on, in which file, from when to when.
 
-The same seed gives the same files. Every motion that has a reverse is planted beside it (same colour, shape and sound),
+The same seed gives the same files. Most motions that have a reverse are planted beside it (the same thing and sound),
 and pictures come again with other sounds, so that direction and sound alone decide queries. The truth is written last.
 """
 
@@ -17,12 +17,25 @@ from typing import Any, Literal
 import numpy as np
 
 from shotlake.world.film import Film, Span, paint_video
-from shotlake.world.scenes import REVERSE, SOUNDS, Scene, draw_scene, draw_seed
+from shotlake.world.scenes import (
+    REVERSE,
+    SOUNDS,
+    Scene,
+    Shot,
+    Thing,
+    choose,
+    draw_scene,
+    draw_seed,
+    draw_sounds,
+    draw_thing,
+)
 
 TRUTH_FILE = "truth.json"
-_VERSION = 1
+_VERSION = 2
+_WORLD = 3  # of backgrounds that no encoder was trained on
 _FOLDERS = ("morning", "afternoon/east", "afternoon/west")
-_SIZES = ((160, 120), (192, 108), (128, 128), (120, 160))
+_SIZES = ((160, 120), (192, 108), (128, 128), (108, 192), (256, 64))
+_RATES = (10, 15, 24, 25, 30, 50)
 
 Fault = Literal["", "truncated", "not_media"]
 
@@ -41,11 +54,9 @@ class VideoTruth:
         """Length of the video before anything was cut off."""
         return self.spans[-1].end_us
 
-    def shown(self, scene: Scene) -> dict[str, str]:
+    def shown(self, scene: Scene) -> Shot:
         """What of a scene can be seen or heard in this file."""
-        seen = {"colour", "shape", "motion"} if self.film.has_picture else set()
-        heard = {"sound"} if self.film.has_sound else set()
-        return {name: value for name, value in scene.attributes.items() if name in seen | heard}
+        return Shot(scene.things if self.film.has_picture else (), scene.sounds if self.film.has_sound else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +108,12 @@ def plan_archive(seed: int, n_videos: int) -> Truth:
         sound_only = from_end == 1 and n_videos >= 4
         silent = number % 8 == 2 and not sound_only and not fault
         width_px, height_px = _SIZES[int(rng.integers(len(_SIZES)))]
-        fps = int(rng.choice((24, 25, 30)))
-        film = Film(width_px, height_px, fps, has_picture=not sound_only, has_sound=not silent)
+        quality = {
+            "fps": choose(_RATES, rng),
+            "crf": int(rng.integers(20, 31)),
+            "bit_rate": choose((64_000, 96_000), rng),
+        }
+        film = Film(width_px, height_px, **quality, has_picture=not sound_only, has_sound=not silent)
         suffix = "mkv" if fault == "truncated" or (fault == "" and number % 3 == 1) else "mp4"
         path = f"{_FOLDERS[number % len(_FOLDERS)]}/tape-{number:03d}.{suffix}"
         videos.append(VideoTruth(path, film, _draw_spans(scenes, rng), fault))
@@ -110,14 +125,26 @@ def _scenes(rng: np.random.Generator) -> Iterator[Scene]:
     while True:
         hand: list[Scene] = []
         while len(hand) < 40:
-            scene = draw_scene(rng, silent_ratio=0.05)
+            scene = _more_things(draw_scene(rng, silent_ratio=0.05, world=_WORLD), rng)
             hand.append(scene)
-            if scene.motion in REVERSE and rng.random() < 0.6:
-                hand.append(replace(scene, motion=REVERSE[scene.motion], seed=draw_seed(rng)))
+            thing = scene.things[0]
+            if len(scene.things) == 1 and thing.motion in REVERSE and rng.random() < 0.6:
+                turned = replace(thing, motion=REVERSE[thing.motion])
+                hand.append(replace(scene, things=(turned,), seed=draw_seed(rng)))
             elif rng.random() < 0.5:
-                others = [sound for sound in SOUNDS if sound != scene.sound]
-                hand.append(replace(scene, sound=str(rng.choice(others)), seed=draw_seed(rng)))
+                others = [sound for sound in SOUNDS if sound not in scene.sounds]
+                hand.append(replace(scene, sounds=(choose(others, rng),), seed=draw_seed(rng)))
         yield from (hand[place] for place in rng.permutation(len(hand)))
+
+
+def _more_things(scene: Scene, rng: np.random.Generator) -> Scene:
+    """One scene in four shows two or three things, and one in eight has two sounds."""
+    if rng.random() < 0.125:
+        scene = replace(scene, sounds=draw_sounds(rng, double_ratio=1.0))
+    first, lot = scene.things[0], rng.random()
+    if lot < 0.08:
+        return replace(scene, things=(replace(first, count=int(rng.integers(2, 4))),))
+    return replace(scene, things=(first, draw_thing(rng))) if lot < 0.25 else scene
 
 
 def _draw_spans(scenes: Iterator[Scene], rng: np.random.Generator) -> tuple[Span, ...]:
@@ -176,5 +203,10 @@ def _remove_painted(root: Path) -> None:
 
 
 def _video_from_json(video: dict[str, Any]) -> VideoTruth:
-    spans = tuple(Span(span["start_us"], span["end_us"], Scene(**span["scene"])) for span in video["spans"])
+    spans = tuple(Span(span["start_us"], span["end_us"], _scene_from_json(span["scene"])) for span in video["spans"])
     return VideoTruth(video["path"], Film(**video["film"]), spans, video["fault"])
+
+
+def _scene_from_json(scene: dict[str, Any]) -> Scene:
+    things = tuple(Thing(**thing) for thing in scene["things"])
+    return Scene(**{**scene, "things": things, "sounds": tuple(scene["sounds"])})

@@ -37,7 +37,9 @@ class Film:
     width_px: int = 160
     height_px: int = 120
     fps: int = 25
+    crf: int = 24
     sound_rate_hz: int = 48_000
+    bit_rate: int = 96_000
     has_picture: bool = True
     has_sound: bool = True
 
@@ -62,7 +64,7 @@ def paint_video(path: Path, spans: Sequence[Span], film: Film = Film()) -> None:
 
 
 def _add_picture(container: av.container.OutputContainer, film: Film) -> av.VideoStream:
-    options = {"preset": "superfast", "crf": "24", "bf": "2", "g": "50", "threads": "1"}
+    options = {"preset": "superfast", "crf": str(film.crf), "bf": "2", "g": "50", "threads": "1"}
     stream = container.add_stream("libx264", rate=film.fps, options=options)
     stream.width, stream.height, stream.pix_fmt = film.width_px, film.height_px, "yuv420p"
     stream.codec_context.time_base = Fraction(1, film.fps)
@@ -71,7 +73,7 @@ def _add_picture(container: av.container.OutputContainer, film: Film) -> av.Vide
 
 def _add_sound(container: av.container.OutputContainer, film: Film) -> av.AudioStream:
     stream = container.add_stream("aac", rate=film.sound_rate_hz, layout="mono", options={"flags": "+bitexact"})
-    stream.bit_rate = 96_000
+    stream.bit_rate = film.bit_rate
     return stream
 
 

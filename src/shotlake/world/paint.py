@@ -1,33 +1,33 @@
 """The pictures of a scene, as arrays; always a unit square stretched to the frame, wrapped around at its edges.
 
-Only the patch around the shape is computed; everything else is the scene's background.
+The background is looked up, and only the patches around the things are computed. Later things hide earlier ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shotlake.world.scenes import COLOURS, Scene
+from shotlake.world.backgrounds import sample_background
+from shotlake.world.scenes import COLOURS, Scene, Thing
+from shotlake.world.shapes import MAP_PX, REACH, Floats, distances, ink
 
-_REACH = 1.25  # how far the patch and the distance maps go, in radii of the shape
-_MAP_PX = 128
-_DARK_HALF = 0.45  # brightness of the half that shows how a shape is turned
-
-Floats = NDArray[np.float32]
+_DARK_HALF = 0.55  # brightness of the half that shows how a thing is turned
+_APART = 0.34  # least distance between the places of things, in frames
+_RADII = {1: (0.16, 0.24), 2: (0.14, 0.19), 3: (0.12, 0.16)}  # by how many there are
 
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
-    """Where the shape is at each of T times, in the unit square; radius in the same unit, angle in radians."""
+    """Where a thing is at each of T times, in the unit square; radius in the same unit, angle in radians."""
 
     x: Floats
     y: Floats
     radius: Floats
     angle: Floats
+    visible: Floats
 
 
 def render_frames(
@@ -35,129 +35,143 @@ def render_frames(
 ) -> NDArray[np.uint8]:
     """[T, H, W, 3] RGB at `times_s` of the scene's own clock; `edge_px` is how soft outlines are."""
     look = np.random.default_rng([scene.seed, 0])
-    pose = _pose(scene.motion, np.asarray(times_s, np.float64), look)
-    paint = 255 * np.clip(np.asarray(COLOURS[scene.colour]) * look.uniform(0.85, 1.0) + look.normal(0, 0.02, 3), 0, 1)
-    background = _background(width_px, height_px, look)
+    times_s = np.asarray(times_s, np.float64)
+    offset_x, offset_y = _camera(scene.camera, times_s, look)
+    light = _light(times_s, look)
+    frames = sample_background(offset_x, offset_y, width_px, height_px, (scene.world, scene.seed)) * light[..., None]
+    n_things = sum(thing.count or 1 for thing in scene.things)
+    places = iter(_places(n_things, look))
+    edge = edge_px / (width_px * height_px) ** 0.5
+    for thing in scene.things:
+        radius, fixed = look.uniform(*_RADII[n_things]), look.integers(1 << 31)
+        for _ in range(thing.count or 1):  # copies share all but their place, so that they never hide each other
+            pose = _pose(thing.motion, next(places), radius, times_s, np.random.default_rng(fixed))
+            pose = replace(pose, x=(pose.x - offset_x) % 1, y=(pose.y - offset_y) % 1)
+            _paint_thing(frames, thing, pose, light, edge)
+    np.minimum(frames, 255, out=frames)
+    return frames.astype(np.uint8)[..., :3]
+
+
+def _paint_thing(frames: Floats, thing: Thing, pose: _Pose, light: Floats, edge: float) -> None:
+    """Lay the thing over the frames [T, H, W, 4], in place."""
+    n_frames, height_px, width_px, _ = frames.shape
     columns, across = _patch(pose.x, pose.radius, width_px)
     rows, down = _patch(pose.y, pose.radius, height_px)
-    coverage, shade = _cover(scene.shape, pose, across, down, edge_px / (width_px * height_px) ** 0.5)
-    frames = np.repeat(background.astype(np.uint8)[None], len(pose.x), axis=0)
+    coverage, shade = _cover(thing, pose, across, down, edge)
+    bright, dark = _shades(COLOURS[thing.colour or ""])
     place = rows[:, :, None] * width_px + columns[:, None, :]
-    target = 3 * (place + np.arange(len(pose.x))[:, None, None] * (width_px * height_px))
+    target = 4 * (place + np.arange(n_frames)[:, None, None] * (width_px * height_px))
+    flat = frames.reshape(-1)
     for channel in range(3):  # one plane after the other: three times as fast as rows of three
-        under = background[..., channel].ravel()[place]
-        over = shade * np.float32(paint[channel])
-        frames.ravel()[target + channel] = (under + coverage * (over - under)).astype(np.uint8)
-    return frames
+        over = (dark[channel] + shade * (bright[channel] - dark[channel])) * light
+        under = flat[target + channel]
+        flat[target + channel] = under + coverage * (over - under)
 
 
-def _pose(motion: str, times_s: NDArray[np.float64], look: np.random.Generator) -> _Pose:
-    centre_x, centre_y, radius = look.uniform(0.3, 0.7), look.uniform(0.3, 0.7), look.uniform(0.16, 0.24)
+def _shades(colour: tuple[float, float, float]) -> tuple[Floats, Floats]:
+    """The colour and the shade of its marks, 0..255: darker, but for black, which can only be marked by grey."""
+    bright = np.asarray(colour, np.float32)
+    dark = bright * 0.3 if bright.max() > 0.2 else bright + 0.3
+    return 255 * bright, 255 * dark
+
+
+def _camera(camera: str, times_s: NDArray[np.float64], look: np.random.Generator) -> tuple[Floats, Floats]:
+    """Where the camera looks at each time: slower than any thing that moves, so that direction stays decidable."""
+    angle, pace, phases = look.uniform(0, 2 * np.pi), look.uniform(0.03, 0.10), look.random(2)
+    match camera:
+        case "panning":
+            path = pace * times_s
+            x, y = np.cos(angle) * path, np.sin(angle) * path
+        case "swaying":
+            rates_hz = 0.4 + pace * np.array([5.0, 8.0])
+            x, y = (
+                0.025 * np.sin(2 * np.pi * (rate * times_s + phase))
+                for rate, phase in zip(rates_hz, phases, strict=True)
+            )
+        case "still":
+            x = y = np.zeros(times_s.shape)
+        case _:
+            raise ValueError(f"no camera is called {camera!r}")
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _light(times_s: NDArray[np.float64], look: np.random.Generator) -> Floats:
+    """[T, 1, 1] brightness: one exposure, and a slow wave on it."""
+    wave = np.sin(2 * np.pi * (look.uniform(0.1, 0.6) * times_s + look.random()))
+    return (look.uniform(0.82, 1.05) * (1 + look.uniform(0, 0.12) * wave)).astype(np.float32)[:, None, None]
+
+
+def _places(n_things: int, look: np.random.Generator) -> list[tuple[float, float]]:
+    """Centres that are apart from each other."""
+    places: list[tuple[float, float]] = []
+    low, high = (0.3, 0.7) if n_things == 1 else (0.2, 0.8)
+    while len(places) < n_things:
+        x, y = look.uniform(low, high, 2)
+        if all(np.hypot(x - other_x, y - other_y) > _APART for other_x, other_y in places):
+            places.append((x, y))
+        elif look.random() < 0.05:  # the first ones may leave no room
+            places.clear()
+    return places
+
+
+def _pose(
+    motion: str | None,
+    place: tuple[float, float],
+    radius: float,
+    times_s: NDArray[np.float64],
+    look: np.random.Generator,
+) -> _Pose:
     phase, pace, tilt = look.random(), look.uniform(0.0, 1.0), look.uniform(-0.2, 0.2)
-    speed, turns = 0.25 + 0.25 * pace, (0.4 + 0.35 * pace) * times_s + phase
-    x, y, angle = (np.full(times_s.shape, value, np.float64) for value in (centre_x, centre_y, tilt))
-    size = np.full(times_s.shape, radius, np.float64)
-    match motion.split():
+    speed, turns, beats = (
+        0.28 + 0.24 * pace,
+        (0.4 + 0.35 * pace) * times_s + phase,
+        (0.8 + 0.4 * pace) * times_s + phase,
+    )
+    x, y, size, angle, visible = (np.full(times_s.shape, value) for value in (*place, radius, tilt, 1.0))
+    match (motion or "").split():
         case ["left" | "right" as way]:
             x += (speed if way == "right" else -speed) * times_s + phase
         case ["up" | "down" as way]:
             y += (speed if way == "down" else -speed) * times_s + phase
         case ["circling", sense]:
             orbit = 2 * np.pi * turns * (1 if sense == "clockwise" else -1)
-            x, y = 0.5 + 0.24 * np.cos(orbit), 0.5 + 0.24 * np.sin(orbit)
+            x, y = x + 0.21 * np.cos(orbit), y + 0.21 * np.sin(orbit)
         case ["spinning", sense]:
             angle += 2 * np.pi * turns * (1 if sense == "clockwise" else -1)
-        case ["growing"]:
-            size = 0.12 + 0.18 * (((0.6 + 0.4 * pace) * times_s + phase) % 1)
-        case ["shrinking"]:
-            size = 0.30 - 0.18 * (((0.6 + 0.4 * pace) * times_s + phase) % 1)
+        case ["growing" | "shrinking" as way]:
+            step = (0.75 * beats) % 1
+            size *= 0.6 + 0.75 * (step if way == "growing" else 1 - step)
         case ["bouncing"]:
-            y = 0.75 - 0.42 * np.abs(np.sin(np.pi * ((0.8 + 0.4 * pace) * times_s + phase)))
+            y += 0.2 - 0.4 * np.abs(np.sin(np.pi * beats))
+        case ["swinging"]:
+            x += 0.22 * np.sin(2 * np.pi * 0.75 * beats)
+        case ["blinking"]:
+            visible = np.clip(0.5 + 6 * np.sin(2 * np.pi * 1.3 * beats), 0, 1)
         case ["still"]:
             pass
         case _:
             raise ValueError(f"no motion is called {motion!r}")
-    return _Pose(*(values.astype(np.float32) for values in (x % 1, y % 1, size, angle)))
-
-
-def _background(width_px: int, height_px: int, look: np.random.Generator) -> Floats:
-    """[H, W, 3] in 0..255: a dim, nearly grey cloud, smooth because it is stretched from 4 x 4 points."""
-    points = look.uniform(0.08, 0.36) + look.uniform(-0.07, 0.07, (4, 4, 1)) + look.uniform(-0.02, 0.02, (4, 4, 3))
-    columns = (_stretch(height_px) @ points.reshape(4, 12)).reshape(height_px, 4, 3)
-    cloud = _stretch(width_px) @ columns
-    return (255 * np.clip(cloud, 0, 1)).astype(np.float32)
-
-
-@cache
-def _stretch(size_px: int) -> NDArray[np.float64]:
-    """[size_px, 4] weights of linear interpolation between four points."""
-    at = np.linspace(0, 3, size_px)[:, None]
-    return np.clip(1 - np.abs(at - np.arange(4)), 0, 1)
+    return _Pose(*(values.astype(np.float32) for values in (x, y, size, angle, visible)))
 
 
 def _patch(centre: Floats, radius: Floats, size_px: int) -> tuple[NDArray[np.intp], Floats]:
     """[T, K] pixel indices around the centres, wrapped at the frame's edge, and their distances from the centres."""
-    reach_px = min(int(np.ceil(_REACH * radius.max() * size_px)) + 1, (size_px - 1) // 2)
+    reach_px = min(int(np.ceil(REACH * radius.max() * size_px)) + 1, (size_px - 1) // 2)
     at = np.floor(centre * size_px)[:, None] + np.arange(-reach_px, reach_px + 1)
     return at.astype(np.intp) % size_px, ((at + 0.5) / size_px - centre[:, None]).astype(np.float32)
 
 
-def _cover(shape: str, pose: _Pose, across: Floats, down: Floats, edge: float) -> tuple[Floats, Floats]:
-    """[T, K, K] how much of each pixel the shape covers, and how bright the shape is there."""
+def _cover(thing: Thing, pose: _Pose, across: Floats, down: Floats, edge: float) -> tuple[Floats, Floats]:
+    """[T, K, K] how much of each pixel the thing covers, and how bright it is there."""
     cos, sin = np.cos(pose.angle) / pose.radius, np.sin(pose.angle) / pose.radius
     u = (cos[:, None] * across)[:, None, :] + (sin[:, None] * down)[:, :, None]
     v = (-sin[:, None] * across)[:, None, :] + (cos[:, None] * down)[:, :, None]
-    scale = _MAP_PX / 2 / _REACH
-    column = np.clip(u * scale + _MAP_PX / 2, 0, _MAP_PX - 1).astype(np.int32)
-    row = np.clip(v * scale + _MAP_PX / 2, 0, _MAP_PX - 1).astype(np.int32)
-    distance = _distances(shape).ravel()[row * _MAP_PX + column]
+    scale = MAP_PX / 2 / REACH
+    column, row = (np.clip((axis + REACH) * scale, 0, MAP_PX - 1).astype(np.int32) for axis in (u, v))
+    at = row * MAP_PX + column
     sharpness = (pose.radius / edge)[:, None, None]
-    coverage = np.clip(0.5 - distance * sharpness, 0, 1)
+    coverage = np.clip(0.5 - distances(thing.shape or "").ravel()[at] * sharpness, 0, 1) * pose.visible[:, None, None]
     shade = _DARK_HALF + (1 - _DARK_HALF) * np.clip(0.5 - u * sharpness, 0, 1)
+    if thing.texture != "plain":
+        shade *= 1 - ink(thing.texture or "").ravel()[at]
     return coverage.astype(np.float32, copy=False), shade.astype(np.float32, copy=False)
-
-
-@cache
-def _distances(shape: str) -> Floats:
-    """[128, 128] signed distance to the outline of a shape of radius one, negative inside."""
-    axis = (np.arange(_MAP_PX) + 0.5) / _MAP_PX * 2 * _REACH - _REACH
-    u, v = np.meshgrid(axis, axis)
-    match shape:
-        case "circle":
-            distance = np.hypot(u, v) - 0.9
-        case "ring":
-            distance = np.abs(np.hypot(u, v) - 0.7) - 0.22
-        case _:
-            distance = _polygon_distance(u, v, _polygon(shape))
-    return distance.astype(np.float32)
-
-
-def _polygon(shape: str) -> NDArray[np.float64]:
-    """[N, 2] corners, y downwards."""
-    match shape:
-        case "square":
-            return np.array([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)])
-        case "triangle":
-            return np.array([(0.0, -1.0), (0.95, 0.75), (-0.95, 0.75)])
-        case "star":
-            angle = np.pi * np.arange(10) / 5
-            length = np.where(np.arange(10) % 2, 0.42, 1.05)
-            return np.stack([length * np.sin(angle), -length * np.cos(angle)], axis=1)
-        case "cross":
-            arm = np.array([-0.32 - 1.0j, 0.32 - 1.0j, 0.32 - 0.32j])
-            corners = np.concatenate([arm * 1j**turn for turn in range(4)])
-            return np.stack([corners.real, corners.imag], axis=1)
-    raise ValueError(f"no shape is called {shape!r}")
-
-
-def _polygon_distance(
-    u: NDArray[np.float64], v: NDArray[np.float64], corners: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Distance to the nearest edge, negative where a ray crosses the outline an odd number of times."""
-    nearest, inside = np.full(u.shape, np.inf), np.zeros(u.shape, bool)
-    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        along = np.clip(((u - ax) * (bx - ax) + (v - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
-        nearest = np.minimum(nearest, np.hypot(u - ax - along * (bx - ax), v - ay - along * (by - ay)))
-        if ay != by:
-            inside ^= ((ay > v) != (by > v)) & (u < ax + (bx - ax) * (v - ay) / (by - ay))
-    return np.where(inside, -nearest, nearest)

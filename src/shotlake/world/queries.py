@@ -6,28 +6,27 @@ A `motion` query is decided by direction: the archive also shows the same colour
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from shotlake.world.archive import Truth
 from shotlake.world.captions import plain_caption, write_caption
-from shotlake.world.scenes import REVERSE
+from shotlake.world.scenes import REVERSE, Shot, holds, reversed_shown
 
 Kind = Literal["motion", "sound", "full", "part"]
-Shown = tuple[tuple[str, str], ...]
 
-_PICTURE = ("colour", "shape", "motion")
 _ENOUGH_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class WorldQuery:
-    """A question, what an answer must show (attribute, value), and what decides it."""
+    """A question, what an answer must show, and what decides it."""
 
     text: str
-    wanted: Shown
+    wanted: Shot
     kind: Kind
 
 
@@ -38,12 +37,12 @@ def draw_queries(truth: Truth, seed: int, n: int) -> list[WorldQuery]:
     """
     rng = np.random.default_rng([truth.seed, seed])
     shown = _shown_scenes(truth)
-    pools: dict[Kind, list[Shown]] = {
-        "motion": [_only(scene, _PICTURE) for scene in shown if _has_reverse(scene, shown)],
-        "sound": [_only(scene, ("sound",)) for scene in shown if "sound" in scene]
-        + [tuple(scene.items()) for scene in shown if _has_other_sound(scene, shown)],
-        "full": [tuple(scene.items()) for scene in shown if len(scene) == 4],
-        "part": [_only(scene, ("colour", "shape")) for scene in shown if "shape" in scene],
+    pools: dict[Kind, list[Shot]] = {
+        "motion": [Shot(shot.things) for shot in shown if _has_reverse(shot, shown)],
+        "sound": [Shot(sounds=shot.sounds) for shot in shown if shot.sounds]
+        + [shot for shot in shown if _has_other_sound(shot, shown)],
+        "full": [shot for shot in shown if shot.things and shot.sounds],
+        "part": [_colour_and_shape(shot) for shot in shown if shot.things],
     }
     kinds: list[Kind] = ["motion", "sound", "full", "motion", "full", "sound", "part", "motion"]
     queries: dict[str, WorldQuery] = {}
@@ -53,7 +52,7 @@ def draw_queries(truth: Truth, seed: int, n: int) -> list[WorldQuery]:
         kind = kinds[len(queries) % len(kinds)]
         if pools[kind]:
             wanted = pools[kind][int(rng.integers(len(pools[kind])))]
-            text = write_caption(dict(wanted), rng).text
+            text = write_caption((wanted,), rng).text
             queries.setdefault(text, WorldQuery(text, wanted, kind))
     else:
         raise ValueError(f"an archive of {len(truth.videos)} videos has no {n} different queries; paint more videos")
@@ -62,11 +61,10 @@ def draw_queries(truth: Truth, seed: int, n: int) -> list[WorldQuery]:
 
 def reversed_query(query: WorldQuery) -> WorldQuery:
     """The same question with the opposite direction. Errors: ValueError if its motion has no reverse."""
-    claims = dict(query.wanted)
-    if claims.get("motion") not in REVERSE:
+    (turned,) = reversed_shown((query.wanted,))
+    if turned == query.wanted:
         raise ValueError(f"{query.text!r} asks for no motion that has a reverse; draw one of kind 'motion'")
-    claims["motion"] = REVERSE[claims["motion"]]
-    return WorldQuery(plain_caption(claims).text, tuple(claims.items()), query.kind)
+    return WorldQuery(plain_caption((turned,)).text, turned, query.kind)
 
 
 def agrees(query: WorldQuery, uri: str, start_us: int, end_us: int, truth: Truth) -> bool:
@@ -80,29 +78,31 @@ def agrees(query: WorldQuery, uri: str, start_us: int, end_us: int, truth: Truth
     right_us = sum(
         max(0, min(end_us, span.end_us) - max(start_us, span.start_us))
         for span in video.spans
-        if set(query.wanted) <= set(video.shown(span.scene).items())
+        if holds((query.wanted,), (video.shown(span.scene),))
     )
     return right_us >= min(_ENOUGH_US, (end_us - start_us) / 2)
 
 
-def _shown_scenes(truth: Truth) -> list[dict[str, str]]:
+def _shown_scenes(truth: Truth) -> list[Shot]:
     """What each scene of each intact video shows."""
     return [video.shown(span.scene) for video in truth.videos if not video.fault for span in video.spans]
 
 
-def _only(scene: dict[str, str], names: tuple[str, ...]) -> Shown:
-    return tuple((name, scene[name]) for name in names)
+def _colour_and_shape(shot: Shot) -> Shot:
+    return Shot(tuple(replace(thing, texture=None, motion=None) for thing in shot.things[:1]))
 
 
-def _has_reverse(scene: dict[str, str], shown: list[dict[str, str]]) -> bool:
-    if scene.get("motion") not in REVERSE:
+def _has_reverse(shot: Shot, shown: Sequence[Shot]) -> bool:
+    """True if another scene shows just this one thing the other way around."""
+    if len(shot.things) != 1 or shot.things[0].motion not in REVERSE:
         return False
-    other = {**scene, "motion": REVERSE[scene["motion"]]}
-    return any(all(candidate.get(name) == other[name] for name in _PICTURE) for candidate in shown)
+    (turned,) = reversed_shown((Shot(shot.things),))
+    return any(candidate.things == turned.things for candidate in shown)
 
 
-def _has_other_sound(scene: dict[str, str], shown: list[dict[str, str]]) -> bool:
-    if len(scene) < 4:
+def _has_other_sound(shot: Shot, shown: Sequence[Shot]) -> bool:
+    """True if another scene shows the same things with another sound."""
+    if not shot.things or not shot.sounds:
         return False
-    same = (candidate for candidate in shown if all(candidate.get(name) == scene[name] for name in _PICTURE))
-    return any(candidate.get("sound", scene["sound"]) != scene["sound"] for candidate in same)
+    same = (candidate for candidate in shown if candidate.things == shot.things)
+    return any(set(candidate.sounds) - set(shot.sounds) for candidate in same)
