@@ -1,6 +1,7 @@
 """Train `mini` on the rendered world, or evaluate a trained one and write its card.
 
-python jobs/train_encoder.py out/mini --steps 1600      # goes on where it was stopped; `embed.model: out/mini` uses it
+python jobs/train_encoder.py out/mini --steps 9000      # goes on where it was stopped; `embed.model: out/mini` uses it
+python jobs/train_encoder.py out/mini --steps 4000      # the same training, finished sooner: the last steps slow down
 python jobs/train_encoder.py --evaluate [DIR]           # the shipped network if no directory is named
 """
 

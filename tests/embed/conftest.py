@@ -9,12 +9,14 @@ import torch
 from shotlake.config import EmbedConfig
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
-from shotlake.embed.mini.examples import Examples, draw_gallery
+from shotlake.embed.mini.examples import Examples, render_examples
+from shotlake.embed.mini.split import drawer
+from shotlake.embed.mini.windows import draw_window
 from shotlake.records import ClipBatch
 
 
 def as_batch(examples: Examples) -> ClipBatch:
-    n_clips = len(examples.labels)
+    n_clips = len(examples.shown)
     start_us = np.arange(n_clips) * 2_000_000
     return ClipBatch(
         segment_id=np.array([f"segment-{number}" for number in range(n_clips)], object),
@@ -30,12 +32,14 @@ def as_batch(examples: Examples) -> ClipBatch:
 
 
 def _draw_batch(rows: Sequence[int]) -> ClipBatch:
-    return as_batch(draw_gallery(np.array(rows), np.random.default_rng(0)))
+    draw = drawer("train")
+    windows = [draw_window("single", draw, np.random.default_rng(row)) for row in rows]
+    return as_batch(render_examples(windows, np.random.default_rng(0)))
 
 
 @pytest.fixture
 def draw_batch() -> Callable[[Sequence[int]], ClipBatch]:
-    """Rows of `combinations()` to a batch that the test may damage."""
+    """Seeds of scenes to a batch that the test may damage."""
     return _draw_batch
 
 

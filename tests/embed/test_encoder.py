@@ -110,15 +110,24 @@ def test_a_text_does_not_depend_on_its_neighbours(encoder: Encoder) -> None:
 def test_a_text_that_says_nothing_is_refused(encoder: Encoder, text: str) -> None:
     with pytest.raises(QueryError, match="says nothing that mini knows") as caught:
         encoder.embed_text(["a red circle", text])
-    assert all(part in caught.value.message for part in (repr(text), "purple", "a red circle moving left"))
+    assert all(part in caught.value.message for part in (repr(text), "purple", "a striped red circle moving left"))
     assert caught.value.exit_status == 2
 
 
-def test_unknown_words_are_left_out_and_named(encoder: Encoder, caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_words_are_counted_named_and_left_out(encoder: Encoder, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="shotlake"):
         vectors = encoder.embed_text(["a red Zeppelin circle, moving left"])
-    assert "unknown_words=zeppelin ignored" in caplog.text
+    assert "n_unknown=1 unknown_words=zeppelin ignored by mini: zeppelin" in caplog.text
     np.testing.assert_allclose(vectors["fused"], encoder.embed_text(["a red circle moving left"])["fused"], atol=1e-6)
+
+
+def test_a_misspelt_word_is_read_by_its_spelling(encoder: Encoder, caplog: pytest.LogCaptureFixture) -> None:
+    right, wrong, other = (
+        encoder.embed_text([f"a plain red {shape} moving left"])["fused"][0]
+        for shape in ("triangle", "triangel", "bar")
+    )
+    assert "unknown_words=triangel ignored by mini: none" in caplog.text
+    assert right @ wrong > right @ other
 
 
 def test_captions_are_enough_to_tune_an_index_and_all_understood(encoder: Encoder) -> None:

@@ -85,7 +85,7 @@ def test_files_of_another_network(folder: Path) -> None:
     rewrite(weights, drop="project.bias")
     assert "project.bias" in refusal(folder)
     shutil.copy(SHIPPED, weights)
-    rewrite(weights, {"shape": '{"n_words": 3, "wings": 2}'})
+    rewrite(weights, {"shape": '{"n_pieces": 3, "wings": 2}'})
     assert "does not hold a mini network" in refusal(folder)
     rewrite(weights, {"format": "something-else"})
     assert "something-else" in refusal(folder)

@@ -1,4 +1,4 @@
-"""`mini` behind the encoder contract: 2 s windows of 16 small frames and 16 kHz sound, one space of 128 dimensions.
+"""`mini` behind the encoder contract: 2 s windows of 16 small frames and 16 kHz sound, one space of 192 dimensions.
 
 One vector of a text serves all three spaces. A clip shorter than the window is its frames spread over the shorter range
 and a sound that is masked at its end: it was trained on such clips.
@@ -18,11 +18,12 @@ from torch import Tensor
 
 from shotlake.config import EmbedConfig
 from shotlake.embed.encoder import normalise
-from shotlake.embed.mini.examples import N_FRAMES, N_SAMPLES, SIZE_PX, WINDOW_S
+from shotlake.embed.mini.examples import N_SAMPLES
 from shotlake.embed.mini.files import find_weights, load_weights
 from shotlake.embed.mini.mel import SAMPLE_RATE_HZ
 from shotlake.embed.mini.model import Tokens
 from shotlake.embed.mini.text import Tokenizer
+from shotlake.embed.mini.windows import N_FRAMES, SIZE_PX, WINDOW_S
 from shotlake.errors import BadClip, ConfigError, QueryError
 from shotlake.records import SPACES, ClipBatch, ClipSpec, Fingerprint, QueryVectors, Space, VectorBatch
 from shotlake.world.captions import GLUE, tuning_captions, words
@@ -32,7 +33,9 @@ log = logging.getLogger(__name__)
 
 _CPU_BATCH = 16  # more clips at once leave the cache: 64 take 1.27 times the CPU seconds a clip
 MINI_FOLDER = Path(__file__).parent / "weights"
-_PREPROCESSING = "rgb / 127.5 - 1; tubelet = second of two frames, 2 x (second - first); log10 mel 64 x 20 ms / 4"
+_PREPROCESSING = (
+    "rgb / 127.5 - 1; tubelet = second of two frames, 2 x (second - first), normal flow; log10 mel 64 x 20 ms / 4"
+)
 
 
 class MiniEncoder:
@@ -47,7 +50,7 @@ class MiniEncoder:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self.clip_spec = _clip_spec(config)
         self.spaces: tuple[Space, ...] = SPACES
-        self.dim = model.shape.dim
+        self.dim = model.shape.vector_dim
         self.fingerprint = Fingerprint("mini", "", digest, hashlib.sha256(_PREPROCESSING.encode()).hexdigest())
 
     def embed_clips(self, batch: ClipBatch) -> VectorBatch:
@@ -98,11 +101,14 @@ class MiniEncoder:
 
     @torch.inference_mode()
     def embed_text(self, texts: list[str]) -> QueryVectors:
-        """Unknown words are left out with a warning. Errors: QueryError if a text says nothing that the model knows."""
+        """Unknown words are read by their spelling or left out, with a warning that counts them.
+
+        Errors: QueryError if a text says nothing that the model knows.
+        """
         for text in texts:
             self._check_words(text)
-        ids = torch.from_numpy(self._tokenizer.ids(texts)).to(self._device)
-        vectors, _ = normalise(self._model.text(ids).cpu().numpy(), np.ones(len(texts), bool))
+        pieces, rows = (torch.from_numpy(table).to(self._device) for table in self._tokenizer.ids(texts))
+        vectors, _ = normalise(self._model.text(pieces, rows).cpu().numpy(), np.ones(len(texts), bool))
         return dict.fromkeys(SPACES, vectors)
 
     def captions(self) -> list[str]:
@@ -111,15 +117,17 @@ class MiniEncoder:
 
     def _check_words(self, text: str) -> None:
         unknown = self._tokenizer.unknown(text)
-        if not set(words(text)) - GLUE - set(unknown):
+        left_out = [word for word in unknown if not self._tokenizer.is_read(word)]
+        if not set(words(text)) - GLUE - set(left_out):
             known = "; ".join(f"{name}: {', '.join(values)}" for name, values in ATTRIBUTES.items())
             strange = f" ({', '.join(unknown)} are unknown words)" if unknown else ""
             raise QueryError(
                 f"the query {text!r} says nothing that mini knows{strange}; it knows a rendered world only - {known} - "
-                "so ask for 'a red circle moving left', or index with another embed.model"
+                "so ask for 'a striped red circle moving left', or index with another embed.model"
             )
         if unknown:
-            log.warning("query=%r unknown_words=%s ignored by mini", text, ",".join(unknown))
+            listed, out = ",".join(unknown), ",".join(left_out) or "none"
+            log.warning("query=%r n_unknown=%d unknown_words=%s ignored by mini: %s", text, len(unknown), listed, out)
 
 
 def _clip_spec(config: EmbedConfig) -> ClipSpec:

@@ -1,173 +1,188 @@
-"""What a `mini` network finds in the rendered world: the numbers of its card, from combinations it was never shown.
-
-The gallery has one clip of each of the 4,608 combinations unless said otherwise; queries are those of the test split.
-"""
+"""What a `mini` network finds in the rendered world: the numbers of its card."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from shotlake.embed.mini.examples import (
-    Examples,
-    Ids,
-    as_tensors,
-    claims_of,
-    draw_gallery,
-    labels_of_rows,
-    rows_of_labels,
-    split_combinations,
-)
+from shotlake.embed.mini.exam import Examination, differences, embed_examples, embed_texts
+from shotlake.embed.mini.examples import Examples, render_examples
+from shotlake.embed.mini.labels import matches
 from shotlake.embed.mini.model import MiniModel
 from shotlake.embed.mini.text import Tokenizer
-from shotlake.world.captions import SOUND_WORDS, full_caption, plain_caption
-from shotlake.world.scenes import MOTIONS, REVERSE, SOUNDS, combinations
-
-_BATCH = 16  # fits the cache
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """Unit vectors [B, D] of B clips: of all there is, of the picture alone, of the sound alone."""
-
-    fused: Tensor
-    visual: Tensor
-    audio: Tensor
+from shotlake.embed.mini.windows import INTACT, N_FRAMES, WINDOW_S, Damage, Window
+from shotlake.world.foils import exchange_attribute
+from shotlake.world.scenes import CAMERAS, COUNTS, MOTIONS, REVERSE, SOUNDS, Scene, Shot, Shown, choose, reversed_shown
+from shotlake.world.words import SOUND_WORDS
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What the card states; shares of 1."""
-
-    n_gallery: int
-    n_queries: int
-    text_to_clip_r1: float
-    clip_to_text_r1: float
-    motion_r1: dict[str, float]
-    reversed_r1: float
-    shuffled_r1: float
-    shuffled_sense: float
-    sound_p20: float
-    audio_space_sound_p20: float
-    visual_space_r1: float
-
-
-@torch.inference_mode()
-def embed_examples(model: MiniModel, examples: Examples) -> Embedded:
-    """All clips, in small batches; the network is left in inference mode."""
-    model.eval()
-    pieces = []
-    for start in range(0, len(examples.labels), _BATCH):
-        tokens = model.tokens(*as_tensors(examples, slice(start, start + _BATCH)))
-        views = (tokens, tokens.picture_only(), tokens.sound_only())
-        pieces.append([F.normalize(model.project(model.fuse(view)), dim=-1) for view in views])
-    return Embedded(*(torch.cat(space) for space in zip(*pieces, strict=True)))
+def evaluate(
+    model: MiniModel, tokenizer: Tokenizer, n_gallery: int = 10_000, n_each: int = 420, seed: int = 2
+) -> dict[str, float]:
+    """All numbers of the card, shares of 1."""
+    exam = Examination(model, tokenizer, n_gallery, n_each, seed)
+    return {
+        "n_gallery": n_gallery,
+        "n_each": n_each,
+        **_retrieval(exam),
+        **_choices(exam),
+        **_time(exam),
+        **_sounds(exam),
+        **_conditions(exam),
+    }
 
 
-@torch.inference_mode()
-def embed_texts(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """[Q, D] unit vectors."""
-    model.eval()
-    return F.normalize(model.text(torch.from_numpy(tokenizer.ids(texts))), dim=-1)
+def _retrieval(exam: Examination) -> dict[str, float]:
+    """Whole captions to clips, by kind, in heard and unheard words, and clips to whole captions."""
+    names = {
+        "combination_r1": "single",
+        "held_pair_r1": "held pair",
+        "counted_r1": "several",
+        "binding_r1": "pair",
+        "order_r1": "then",
+    }
+    found = {row: exam.found(exam.shown(name), exam.texts(exam.shown(name))) for row, name in names.items()}
+    asked = [shown for name in names.values() for shown in exam.shown(name)]
+    heard = np.concatenate(list(found.values())).mean()
+    unheard = exam.found(asked, exam.texts(asked, "unheard")).mean()
+    motions = [shown[0].things[0].motion for shown in exam.shown("single")]
+    by_motion = {
+        f"motion {motion}": float(found["combination_r1"][[m == motion for m in motions]].mean()) for motion in MOTIONS
+    }
+    told = exam.texts(exam.gallery.shown)
+    best = (exam.gallery.vectors.fused[: len(asked)] @ told.T).argmax(1).tolist()
+    named = [exam.gallery.shown[row] for row in best]
+    back = [bool(matches([shown], [claim])) for shown, claim in zip(asked, named, strict=True)]
+    return {
+        **{name: float(flags.mean()) for name, flags in found.items()},
+        "worst_motion_r1": min(by_motion.values()),
+        **by_motion,
+        "unheard_ratio": float(unheard / max(heard, 1e-9)),
+        "text_to_clip_r1": float(heard),
+        "clip_to_text_r1": float(np.mean(back)),
+    }
 
 
-def find_own(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str], clips_BD: Tensor) -> NDArray[np.bool_]:
-    """[Q]: text q finds clip q first among all B clips (B >= Q)."""
-    best = (embed_texts(model, tokenizer, texts) @ clips_BD.T).argmax(dim=1)
-    return (best == torch.arange(len(texts))).numpy()
+def _choices(exam: Examination) -> dict[str, float]:
+    """Forced choices between the caption of a clip and those that are false of it in one respect only."""
+    pairs = exam.shown("pair")
+    swapped = [(exchange_attribute(shown[0], choose(differences(shown[0]), exam.rng)),) for shown in pairs]
+    then = exam.shown("then")
+    counted = (*exam.shown("single")[: exam.n_each // 2], *exam.shown("several"))
+    numbers = [[_counted(shown, count) for count in COUNTS] for shown in counted]
+    clips = torch.cat([_fused_of(exam, "single")[: exam.n_each // 2], _fused_of(exam, "several")])
+    scores = _scores(exam, clips, numbers)
+    right = [shown[0].things[0].count for shown in counted]
+    return {
+        "binding_choice": _prefers(exam, "pair", pairs, swapped),
+        "order_choice": _prefers(exam, "then", then, [shown[::-1] for shown in then]),
+        "counting_choice": float(
+            np.mean([COUNTS[int(best)] == count for best, count in zip(scores.argmax(1), right, strict=True)])
+        ),
+    }
 
 
-def evaluate(model: MiniModel, tokenizer: Tokenizer, n_gallery: int | None = None, seed: int = 2) -> Scores:
-    """All scores of the card. `n_gallery` clips (the test ones first) instead of all combinations make it quicker."""
-    split, rng = split_combinations(), np.random.default_rng([seed, 2])
-    rows = np.concatenate([split.test, split.validation, split.train])[:n_gallery]
-    n_queries = min(len(split.test), len(rows))
-    gallery = draw_gallery(rows, rng)
-    clips, tests = embed_examples(model, gallery), gallery.take(slice(n_queries))
-    asked = [full_caption(claims_of(labels), rng).text for labels in tests.labels]
-    found = find_own(model, tokenizer, asked, clips.fused)
-    told = _caption_vectors(model, tokenizer, labels_of_rows(np.arange(len(combinations()))))
-    closest = _closest_combination(clips.fused[:n_queries], told)
-    shuffled_r1, shuffled_sense = _shuffled(model, told, tests, rng)
-    return Scores(
-        n_gallery=len(rows),
-        n_queries=n_queries,
-        text_to_clip_r1=float(found.mean()),
-        clip_to_text_r1=float((closest == tests.labels).all(1).mean()),
-        motion_r1={name: float(found[tests.labels[:, 2] == i].mean()) for i, name in enumerate(MOTIONS)},
-        reversed_r1=_reversed_r1(model, told, tests.take(_reversible(tests.labels))),
-        shuffled_r1=shuffled_r1,
-        shuffled_sense=shuffled_sense,
-        sound_p20=_sound_p20(model, tokenizer, clips.fused, gallery.labels),
-        audio_space_sound_p20=_sound_p20(model, tokenizer, clips.audio, gallery.labels),
-        visual_space_r1=_visual_r1(model, tokenizer, clips.visual[:n_queries], tests.labels),
-    )
+def _fused_of(exam: Examination, name: str) -> Tensor:
+    return exam.gallery.vectors.fused[exam.rows(name)]
 
 
-def _reversed_r1(model: MiniModel, told: Tensor, reversible: Examples) -> float:
-    """Clips shown backwards against the captions of every combination: the reversed motion must come first."""
-    clips = embed_examples(model, replace(reversible, frames=reversible.frames[:, ::-1].copy())).fused
-    wanted = _reversed_labels(reversible.labels)
-    return float((_closest_combination(clips, told) == wanted).all(1).mean())
+def _scores(exam: Examination, clips: Tensor, options: Sequence[Sequence[Shown]]) -> Tensor:
+    """[B, N] how near each clip is to each of its own N captions."""
+    told = exam.plain([claim for claims in options for claim in claims]).view(len(options), len(options[0]), -1)
+    return torch.einsum("bd,bnd->bn", clips, told)
 
 
-def _shuffled(model: MiniModel, told: Tensor, tests: Examples, rng: np.random.Generator) -> tuple[float, float]:
-    """Clips whose frames are out of order: R@1 among all captions, and how often the own direction beats the reverse.
-
-    A heap of frames still shows the kind of motion (a line, an orbit, sizes), but nothing tells its direction.
-    """
-    frames = np.stack([frames[rng.permutation(len(frames))] for frames in tests.frames])
-    clips = embed_examples(model, replace(tests, frames=frames)).fused
-    found = (_closest_combination(clips, told) == tests.labels).all(1).mean()
-    rows = _reversible(tests.labels)
-    own, other = (told[rows_of_labels(labels)] for labels in (tests.labels[rows], _reversed_labels(tests.labels[rows])))
-    return float(found), float(((clips[rows] * own).sum(1) > (clips[rows] * other).sum(1)).float().mean())
+def _prefers(exam: Examination, name: str, right: Sequence[Shown], wrong: Sequence[Shown]) -> float:
+    scores = _scores(exam, _fused_of(exam, name), list(zip(right, wrong, strict=True)))
+    return float((scores[:, 0] > scores[:, 1]).float().mean())
 
 
-def _reversible(labels_B4: Ids) -> list[int]:
-    return [row for row, labels in enumerate(labels_B4) if MOTIONS[labels[2]] in REVERSE]
+def _counted(shown: Shown, count: int) -> Shown:
+    shot = shown[0]
+    return (replace(shot, things=(replace(shot.things[0], count=count),)),)
 
 
-def _reversed_labels(labels_B4: Ids) -> Ids:
-    wanted = labels_B4.copy()
-    wanted[:, 2] = [MOTIONS.index(REVERSE[MOTIONS[motion]]) for motion in wanted[:, 2]]
-    return wanted
+def _time(exam: Examination) -> dict[str, float]:
+    """Clips backwards, with frames out of order, and with one frame only."""
+    windows = [w for w in exam.tests["single"] if w[0][0].things[0].motion in REVERSE]
+    clips = render_examples(windows, exam.rng)
+    turned = [reversed_shown(shown) for shown in clips.shown]
+    told = exam.plain([*turned, *clips.shown, *exam.gallery.shown])
+    backwards = _fused(exam, replace(clips, frames=clips.frames[:, ::-1].copy()))
+    shuffled = _fused(exam, replace(clips, frames=np.stack([f[exam.rng.permutation(N_FRAMES)] for f in clips.frames])))
+    static = _fused(exam, replace(clips, frames=np.repeat(clips.frames[:, 7:8], N_FRAMES, axis=1)))
+    motions = [[_moving(shown, motion) for motion in MOTIONS] for shown in clips.shown]
+    right = torch.tensor([MOTIONS.index(shown[0].things[0].motion or "") for shown in clips.shown])
+    own, reverse = exam.plain(clips.shown), exam.plain(turned)
+    return {
+        "reversed_r1": float(((backwards @ told.T).argmax(1) == torch.arange(len(windows))).float().mean()),
+        "shuffled_motion": float((_scores(exam, shuffled, motions).argmax(1) == right).float().mean()),
+        "shuffled_sense": float(((shuffled * own).sum(1) > (shuffled * reverse).sum(1)).float().mean()),
+        "static_motion": float((_scores(exam, static, motions).argmax(1) == right).float().mean()),
+    }
 
 
-def _caption_vectors(model: MiniModel, tokenizer: Tokenizer, labels_B4: Ids) -> Tensor:
-    return embed_texts(model, tokenizer, [plain_caption(claims_of(labels)).text for labels in labels_B4])
+def _fused(exam: Examination, examples: Examples) -> Tensor:
+    return embed_examples(exam.model, examples).fused
 
 
-def _closest_combination(clips_BD: Tensor, told: Tensor) -> Ids:
-    """[B, 4] labels of the combination whose plain caption (`told`, all of them) is nearest to each clip."""
-    return labels_of_rows((clips_BD @ told.T).argmax(1).numpy())
+def _moving(shown: Shown, motion: str) -> Shown:
+    shot = shown[0]
+    return (replace(shot, things=(replace(shot.things[0], motion=motion),)),)
 
 
-def _sound_p20(model: MiniModel, tokenizer: Tokenizer, clips_BD: Tensor, labels_B4: Ids) -> float:
-    """Mean share of right sounds among the first 20 clips, over every phrase for every sound."""
-    asked = [(text, sound) for sound, texts in SOUND_WORDS.items() for text in texts]
-    best = (embed_texts(model, tokenizer, [text for text, _ in asked]) @ clips_BD.T).topk(20).indices.numpy()
-    wanted = np.array([SOUNDS.index(sound) for _, sound in asked])
-    return float((labels_B4[best, 3] == wanted[:, None]).mean())
+def _sounds(exam: Examination) -> dict[str, float]:
+    """Mean share of right sounds among the first 20 clips, over every phrase; and pictures alone."""
+    asked = [(text, sound) for sound in SOUNDS for text in SOUND_WORDS[sound]]
+    claims: list[Shown] = [(Shot(sounds=(sound,)),) for _, sound in asked]
+    queries = embed_texts(exam.model, exam.tokenizer, [text for text, _ in asked])
+    right = matches(exam.gallery.shown, claims).T
+    vectors = exam.gallery.vectors
+
+    def precision(clips: Tensor) -> float:
+        best = (queries @ clips.T).topk(20).indices.numpy()
+        return float(np.take_along_axis(right, best, axis=1).mean())
+
+    seen = [(Shot(shown[0].things),) for shown in exam.shown("single")]
+    best = (exam.texts(seen) @ vectors.visual.T).argmax(1).tolist()
+    visual = [bool(matches([exam.gallery.shown[row]], [claim])) for row, claim in zip(best, seen, strict=True)]
+    return {
+        "sound_p20": precision(vectors.fused),
+        "audio_space_sound_p20": precision(vectors.audio),
+        "visual_space_r1": float(np.mean(visual)),
+    }
 
 
-def _visual_r1(model: MiniModel, tokenizer: Tokenizer, clips_QD: Tensor, labels_Q4: Ids) -> float:
-    """Picture-only vectors against the captions of all 576 pictures."""
-    pictures = labels_of_rows(np.arange(0, len(combinations()), len(SOUNDS)))
-    pictures[:, 3] = -1
-    best = (clips_QD @ _caption_vectors(model, tokenizer, pictures).T).argmax(1).numpy()
-    return float((pictures[best, :3] == labels_Q4[:, :3]).all(1).mean())
+def _conditions(exam: Examination) -> dict[str, float]:
+    """The same scenes under a still and a moving camera, before and after codecs, and cut by a window's edge."""
+    scenes = [window[0][0] for window in exam.tests["single"]][: exam.n_each]
+    claims = [(scene.shot,) for scene in scenes]
+    queries, seed = exam.texts(claims), int(exam.rng.integers(1 << 31))
+
+    def r1(windows: Sequence[Window], damage: Damage = INTACT) -> float:
+        return float(exam.found_instead(claims, queries, exam.embed(windows, damage, seed)).mean())
+
+    def seen_by(cameras: Sequence[str]) -> list[Window]:
+        return [((replace(scene, camera=cameras[n % len(cameras)]), WINDOW_S),) for n, scene in enumerate(scenes)]
+
+    whole, others = seen_by(CAMERAS), exam.draw("single", "test combination", len(scenes))
+    cut = [_straddle(window[0][0], other[0][0], exam.rng) for window, other in zip(whole, others, strict=True)]
+    interior = r1(whole)
+    return {
+        "moving_camera_loss": r1(seen_by(CAMERAS[:1])) - r1(seen_by(CAMERAS[1:])),
+        "codec_loss": r1(whole, Damage(crf=0, film=True)) - r1(whole, Damage(crf=35, bit_rate=64_000, film=True)),
+        "cheap_codec_loss": interior - r1(whole, Damage(crf=35, bit_rate=64_000)),
+        "letterbox_loss": interior - r1(whole, Damage(bars=0.25)),
+        "straddling_ratio": r1(cut) / max(interior, 1e-9),
+    }
 
 
-def as_json(scores: Scores) -> dict[str, object]:
-    """Rounded to a tenth of a per cent."""
-    flat = asdict(scores)
-    motions = {name: round(share, 3) for name, share in scores.motion_r1.items()}
-    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in flat.items()}
-    return {**rounded, "motion_r1": motions}
+def _straddle(scene: Scene, other: Scene, rng: np.random.Generator) -> Window:
+    """The best window of a 2 s scene that the grid cuts in two holds half of it or more, before or after another."""
+    seconds = rng.uniform(WINDOW_S / 2, 0.98 * WINDOW_S)
+    parts = (scene, seconds), (other, WINDOW_S - seconds)
+    return parts if rng.random() < 0.5 else parts[::-1]

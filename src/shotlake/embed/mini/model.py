@@ -1,7 +1,7 @@
-"""The network: pictures as motion tubelets, sound as log-mel, words; fused by attention into one 128-d space.
+"""The network: pictures as motion tubelets, sound as log-mel, words; fused by attention into one space.
 
-Letters of shapes: B clips, T frames, K tubelets (two frames each), P places of a tubelet, S sound tokens, L words,
-D the width. Absent modalities are masked keys, never zeros that look like data.
+Letters of shapes: B clips, T frames, K tubelets (two frames each), P places of a tubelet, S sound tokens, L words of
+a text, W different words, D the width. Absent modalities are masked keys, never zeros that look like data.
 """
 
 from __future__ import annotations
@@ -9,31 +9,34 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shotlake.embed.mini.mel import HOP, N_MELS, log_mel
 
 _SOUND_STRIDE = 4
-_N_POOLED = 3
+_N_POOLED = 4
+_FLAT = 1e-3  # squared slope (of values in [-1, 1]) under which an edge is noise
 
 
 @dataclass(frozen=True, slots=True)
 class MiniShape:
     """Sizes of a `mini` network; written into its weights file."""
 
-    n_words: int
+    n_pieces: int
     dim: int = 128
+    vector_dim: int = 192
     n_heads: int = 4
     n_frames: int = 16
     size_px: int = 48
     n_samples: int = 32_000
-    max_words: int = 32
+    max_words: int = 56
     stem: tuple[int, int, int] = (32, 64, 128)
 
     @property
     def n_places(self) -> int:
-        """Tokens of one tubelet: the stem divides each side by 16."""
-        return (self.size_px // 16) ** 2
+        """Tokens of one tubelet: the stem divides each side by 8, and its windows of three overlap."""
+        return (self.size_px // 8 - 2) ** 2
 
 
 class Attention(nn.Module):
@@ -102,7 +105,7 @@ class SpaceTimeBlock(nn.Module):
 
 
 class PictureTower(nn.Module):
-    """Frames to tokens: per tubelet the strongest response and three learned poolings of its places."""
+    """Frames to tokens: per tubelet the strongest response and four learned poolings of its places."""
 
     def __init__(self, shape: MiniShape) -> None:
         super().__init__()
@@ -110,10 +113,11 @@ class PictureTower(nn.Module):
         widths = (*shape.stem, shape.dim)
         self.look = nn.Conv2d(3, widths[0], 3, 2, 1, bias=False)
         self.move = nn.Conv2d(3, widths[0], 3, 2, 1, bias=False)
+        self.drift = nn.Conv2d(2, widths[0], 3, 1, 1, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
         for inner, outer, stride in zip(widths, widths[1:], (2, 2, 1), strict=False):
             layers += [nn.Conv2d(inner, outer, 3, stride, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
-        self.stem = nn.Sequential(*layers, nn.MaxPool2d(2))
+        self.stem = nn.Sequential(*layers, nn.MaxPool2d(3, stride=1))
         self.place = nn.Parameter(0.02 * torch.randn(1, 1, shape.n_places, shape.dim))
         self.time = nn.Parameter(0.02 * torch.randn(1, shape.n_frames // 2, 1, shape.dim))
         self.blocks = nn.ModuleList(SpaceTimeBlock(shape.dim, shape.n_heads) for _ in range(2))
@@ -121,12 +125,14 @@ class PictureTower(nn.Module):
         self.kind = nn.Parameter(0.02 * torch.randn(1, 1, 1 + _N_POOLED, shape.dim))
 
     def forward(self, frames_BTHWC: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 frames [B, T, H, W, 3] and mask [B, T] to tokens [B, 4 K, D] and their mask [B, 4 K]."""
+        """uint8 frames [B, T, H, W, 3] and mask [B, T] to tokens [B, 5 K, D] and their mask [B, 5 K]."""
         n, n_frames = mask_BT.shape
         pairs = frames_BTHWC.reshape(n * n_frames // 2, 2, *frames_BTHWC.shape[2:])
-        # A tubelet is its second frame and how it came out of the first: direction is visible in one token.
+        # A tubelet is its second frame and how it came out of the first: direction is visible in one token. Which way
+        # is told by change only if things are brighter than what is behind them; drift tells it of dark ones too.
         first, second = (pairs[:, place].permute(0, 3, 1, 2).float().div(127.5).sub(1) for place in (0, 1))
-        grid = self.stem(self.look(second).add_(self.move(second.sub(first).mul_(2))))
+        seen = self.look(second).add_(self.move(second.sub(first).mul_(2)))
+        grid = self.stem(seen.add_(self.drift(normal_flow(first, second))))
         mask_BK = mask_BT.view(n, n_frames // 2, 2).all(-1)
         x = grid.flatten(2).transpose(1, 2).reshape(n, n_frames // 2, -1, self.shape.dim) + self.place + self.time
         for block in self.blocks:
@@ -135,6 +141,18 @@ class PictureTower(nn.Module):
         pooled = torch.einsum("bkpq,bkpd->bkqd", weights.to(x.dtype), x)
         tokens = torch.cat([x.amax(dim=2, keepdim=True), pooled], dim=2) + self.kind + self.time
         return tokens.flatten(1, 2), mask_BK.repeat_interleave(1 + _N_POOLED, dim=1)
+
+
+def normal_flow(first_NCHW: Tensor, second_NCHW: Tensor) -> Tensor:
+    """[N, 2, H / 2, W / 2]: how far what is seen moved right and down, in coarse pixels, as far as its edges tell."""
+    first, second = F.avg_pool2d(first_NCHW, 2), F.avg_pool2d(second_NCHW, 2)
+    change, middle = second - first, F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
+    across = (middle[..., 1:-1, 2:] - middle[..., 1:-1, :-2]) / 2
+    down = (middle[..., 2:, 1:-1] - middle[..., :-2, 1:-1]) / 2
+    steepness = (across.square() + down.square()).sum(1, keepdim=True)
+    moved = torch.cat([-(slope * change).sum(1, keepdim=True) for slope in (across, down)], dim=1)
+    moved, steepness = (F.avg_pool2d(field, 3, 1, 1) for field in (moved, steepness))
+    return (moved / (steepness + _FLAT)).clamp(-2, 2)
 
 
 class SoundTower(nn.Module):
@@ -157,24 +175,30 @@ class SoundTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Word ids to one vector; 0 is padding."""
+    """Words, each the mean of its pieces, to one vector a text."""
 
     def __init__(self, shape: MiniShape) -> None:
         super().__init__()
-        self.word = nn.Embedding(shape.n_words + 1, shape.dim)
+        self.piece = nn.Embedding(shape.n_pieces + 1, shape.dim, padding_idx=0)
         self.place = nn.Parameter(0.02 * torch.randn(1, shape.max_words, shape.dim))
-        self.blocks = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(2))
+        self.near = nn.Conv1d(shape.dim, shape.dim, 5, padding=2)
+        self.blocks = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(3))
         self.norm = nn.LayerNorm(shape.dim)
-        self.project = nn.Linear(shape.dim, shape.dim)
+        self.project = nn.Linear(shape.dim, shape.vector_dim)
 
-    def forward(self, words_BL: Tensor) -> Tensor:
-        """[B, L] int64 to [B, D], not normalised."""
+    def forward(self, pieces_WP: Tensor, words_BL: Tensor) -> Tensor:
+        """Pieces of the different words, words of each text (0 pads both) to [B, vector_dim], not normalised."""
+        return self.project(self.summarise(pieces_WP, words_BL))
+
+    def summarise(self, pieces_WP: Tensor, words_BL: Tensor) -> Tensor:
+        """[B, D] of the same, before their projection."""
+        word_WD = self.piece(pieces_WP).sum(1) / (pieces_WP > 0).sum(1, keepdim=True).clamp(min=1)
         mask = words_BL > 0
-        x = self.word(words_BL) + self.place[:, : words_BL.shape[1]]
+        x = (word_WD[words_BL] + self.place[:, : words_BL.shape[1]]) * mask[..., None]
+        x = x + self.near(x.transpose(1, 2)).transpose(1, 2)  # which colour goes with which shape is told by neighbours
         for block in self.blocks:
             x = block(x, mask)
-        mean = (self.norm(x) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-        return self.project(mean)
+        return (self.norm(x) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +230,7 @@ class MiniModel(nn.Module):
         self.modality = nn.Parameter(0.02 * torch.randn(2, shape.dim))
         self.fusion = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(2))
         self.norm = nn.LayerNorm(shape.dim)
-        self.project = nn.Linear(shape.dim, shape.dim)
+        self.project = nn.Linear(shape.dim, shape.vector_dim)
 
     def tokens(
         self, frames_BTHWC: Tensor, frame_mask_BT: Tensor, waveform_BN: Tensor, sample_mask_BN: Tensor

@@ -1,0 +1,157 @@
+"""What a batch of clips is asked in training: which captions are theirs, what each shows, and what a foil gets wrong.
+
+All truth comes from the renderer. Heads exist for training only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shotlake.embed.mini.examples import Examples, as_tensors
+from shotlake.embed.mini.labels import QUESTIONS, matches, right_answers
+from shotlake.embed.mini.model import MiniModel, MiniShape
+from shotlake.embed.mini.split import is_trained
+from shotlake.embed.mini.text import Tokenizer
+from shotlake.world.captions import Caption, claim_of, one_attribute_captions, partial_caption, write_caption
+from shotlake.world.foils import draw_foil, draw_structural_foil
+from shotlake.world.scenes import ATTRIBUTES, Shown
+
+_WEIGHTS = {"prompt": 1.0, "head": 3.0, "foil": 1.0}
+_HARD_WEIGHTS = {"prompt": 1.0, "head": 3.0, "foil": 3.0, "text_head": 1.5}
+_INITIAL_SCALE = 14.0
+_TEXT_ROWS = 48  # texts of about one length go through the tower together
+
+
+class Trainee(nn.Module):
+    """The model and what only training needs: the temperature and one head a question."""
+
+    def __init__(self, shape: MiniShape) -> None:
+        super().__init__()
+        self.model = MiniModel(shape)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
+        self.heads = nn.ModuleList(nn.Linear(shape.dim, len(question.answers)) for question in QUESTIONS)
+
+
+def batch_loss(
+    trainee: Trainee, tokenizer: Tokenizer, examples: Examples, rng: np.random.Generator, hard: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch, and its parts by name.
+
+    While it is not `hard`, the batch is about what things are. Then it is also about how they are put together: foils
+    of that kind for every other clip, and whole captions answer the questions that clips are asked.
+    """
+    whole, partial, foils, prompts = write_captions(examples.shown, rng, hard)
+    texts = [caption.text for caption in (*whole, *partial, *foils.values(), *prompts)]
+    with torch.autocast("cpu", torch.bfloat16):
+        summary = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
+        clips = F.normalize(trainee.model.project(summary).float(), dim=-1)
+        meant = _summarise_by_length(trainee.model, tokenizer, texts)
+        said = F.normalize(trainee.model.text.project(meant).float(), dim=-1)
+    scale = trainee.log_scale.exp().clamp(max=100)
+    whole_T, partial_T, foils_T, prompts_T = torch.split(said, [len(whole), len(partial), len(foils), len(prompts)])
+    parts = {
+        "whole": contrast(scale * clips @ whole_T.T, _matches(examples.shown, whole)),
+        "partial": contrast(scale * clips @ partial_T.T, _matches(examples.shown, partial)),
+        "foil": _foil_loss(scale, clips, whole_T, foils_T, _rows_of(examples.shown, foils)),
+        "prompt": _prompt_loss(scale * clips @ prompts_T.T, examples.shown),
+        "head": _head_loss(trainee, summary.float(), examples.shown),
+    }
+    if hard:
+        parts["text_head"] = _head_loss(trainee, meant[: len(whole)].float(), [caption.claims for caption in whole])
+    weights = _HARD_WEIGHTS if hard else _WEIGHTS
+    total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+    return total, {name: part.item() for name, part in parts.items()}
+
+
+def write_captions(
+    shown: Sequence[Shown], rng: np.random.Generator, hard: bool
+) -> tuple[list[Caption], list[Caption], dict[int, Caption], list[Caption]]:
+    """Whole and partial captions of clips that show something, foils by row, one-attribute captions."""
+    telling = [shots for shots in map(told, shown) if shots]
+    whole = [write_caption(shots, rng) for shots in telling]
+    partial = [caption for shots in telling if (caption := partial_caption(shots, rng))]
+    foils = {}
+    for row, shots in enumerate(shown):
+        if told(shots) and (hard or row % 2 == 0):
+            claims = (draw_structural_foil if row % 2 else draw_foil)(told(shots), rng)
+            if is_trained(claims):  # a text is no place to meet what is held out either
+                foils[row] = write_caption(claims, rng)
+    return whole, partial, foils, one_attribute_captions(rng)
+
+
+def told(shown: Shown) -> Shown:
+    """The shots that show or sound at all."""
+    return tuple(shot for shot in shown if shot.things or shot.sounds)
+
+
+def contrast(logits_BM: Tensor, match_BM: Tensor) -> Tensor:
+    """Two-way InfoNCE with several right answers a row, by their mean log-probability; rows without are left out."""
+    loss = logits_BM.new_zeros(())
+    for logits, match in ((logits_BM, match_BM), (logits_BM.T, match_BM.T)):
+        loss = loss + 0.5 * even_cross_entropy(logits, match)
+    return loss
+
+
+def even_cross_entropy(logits_BM: Tensor, right_BM: Tensor) -> Tensor:
+    """Cross-entropy against all right answers evenly; rows without any are left out, and no row at all is 0."""
+    n_right = right_BM.sum(1)
+    log_right = (logits_BM.log_softmax(1) * right_BM).sum(1) / n_right.clamp(min=1)
+    return -log_right[n_right > 0].sum() / (n_right > 0).sum().clamp(min=1)
+
+
+def _matches(shown: Sequence[Shown], captions: Sequence[Caption]) -> Tensor:
+    return torch.from_numpy(matches(shown, [caption.claims for caption in captions]))
+
+
+def _rows_of(shown: Sequence[Shown], foils: dict[int, Caption]) -> tuple[list[int], list[int]]:
+    """Rows of the clips that have a foil, and rows of their whole captions."""
+    place = {row: number for number, row in enumerate(row for row, shots in enumerate(shown) if told(shots))}
+    return list(foils), [place[row] for row in foils]
+
+
+def _foil_loss(
+    scale: Tensor, clips: Tensor, whole_T: Tensor, foils_T: Tensor, rows: tuple[list[int], list[int]]
+) -> Tensor:
+    """A clip is nearer to its caption than to the foil of it."""
+    mine = clips[rows[0]]
+    gap = scale * ((mine * whole_T[rows[1]]).sum(1) - (mine * foils_T).sum(1))
+    return F.softplus(-gap).sum() / max(1, len(gap))
+
+
+def _prompt_loss(logits: Tensor, shown: Sequence[Shown]) -> Tensor:
+    """Each clip against the captions of one value each: those that hold evenly, and all where it does not tell."""
+    right = torch.from_numpy(matches(shown, _single_claims()))
+    losses, start = [], 0
+    for values in ATTRIBUTES.values():
+        columns = slice(start, start := start + len(values))
+        holds = right[:, columns]
+        losses.append(even_cross_entropy(logits[:, columns], holds | ~holds.any(1, keepdim=True)))
+    return torch.stack(losses).mean()
+
+
+def _single_claims() -> list[Shown]:
+    return [(claim_of(name, value),) for name, values in ATTRIBUTES.items() for value in values]
+
+
+def _head_loss(trainee: Trainee, summary: Tensor, shown: Sequence[Shown]) -> Tensor:
+    losses = [
+        even_cross_entropy(head(summary), torch.from_numpy(right_answers(question, shown)))
+        for question, head in zip(QUESTIONS, trainee.heads, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def _summarise_by_length(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+    """[Q, D] summaries in the order given; short texts are not padded to the longest."""
+    pieces, rows = (torch.from_numpy(table) for table in tokenizer.ids(texts))
+    lengths = (rows > 0).sum(1)
+    order = lengths.argsort()
+    groups = [order[start : start + _TEXT_ROWS] for start in range(0, len(order), _TEXT_ROWS)]
+    summaries = [model.text.summarise(pieces, rows[group, : max(1, int(lengths[group].max()))]) for group in groups]
+    return torch.cat(summaries)[order.argsort()]
