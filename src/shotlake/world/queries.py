@@ -45,7 +45,7 @@ def draw_queries(truth: Truth, seed: int, n: int) -> list[WorldQuery]:
         "part": [_colour_and_shape(shot) for shot in shown if shot.things],
     }
     kinds: list[Kind] = ["motion", "sound", "full", "motion", "full", "sound", "part", "motion"]
-    queries: dict[str, WorldQuery] = {}
+    queries: dict[Shot, WorldQuery] = {}
     for _ in range(50 * n):
         if len(queries) == n:
             break
@@ -53,7 +53,7 @@ def draw_queries(truth: Truth, seed: int, n: int) -> list[WorldQuery]:
         if pools[kind]:
             wanted = pools[kind][int(rng.integers(len(pools[kind])))]
             text = write_caption((wanted,), rng).text
-            queries.setdefault(text, WorldQuery(text, wanted, kind))
+            queries.setdefault(wanted, WorldQuery(text, wanted, kind))
     else:
         raise ValueError(f"an archive of {len(truth.videos)} videos has no {n} different queries; paint more videos")
     return list(queries.values())
