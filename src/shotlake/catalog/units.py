@@ -28,16 +28,19 @@ def plan_units(
 ) -> list[WorkUnit]:
     """The units of a video's cells that no unit in `known` has; about `config.unit_s` each, of even size.
 
+    Their edges are those of a first run, whatever is known, so that a run that died is taken up in the same units.
     An unknown duration (0) gives one open-ended unit with n_cells = 0, unless something is known.
     """
     if duration_us <= 0:
         return [] if known else [WorkUnit(video, key, 0, 0, attempt)]
     per_unit = max(1, round(config.unit_s * 1e6 / spec.stride_us))
+    n_cells = cell_count(duration_us, spec)
+    pieces = max(1, round(n_cells / per_unit))
+    edges = [n_cells * piece // pieces for piece in range(1, pieces)]
     units = []
-    for first, n_cells in gaps(cell_count(duration_us, spec), known):
-        pieces = max(1, round(n_cells / per_unit))
-        edges = [first + n_cells * piece // pieces for piece in range(pieces + 1)]
-        units += [WorkUnit(video, key, start, end - start, attempt) for start, end in pairwise(edges)]
+    for first, count in gaps(n_cells, known):
+        cuts = [first, *(edge for edge in edges if first < edge < first + count), first + count]
+        units += [WorkUnit(video, key, start, end - start, attempt) for start, end in pairwise(cuts)]
     return units
 
 
