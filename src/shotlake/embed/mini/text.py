@@ -60,11 +60,12 @@ class Tokenizer:
         return [word for word in words(text) if word not in self._known]
 
     def is_read(self, word: str) -> bool:
-        """True for known words and for those that are spelt much like them."""
+        """True for known words and for those spelt much like them, the beginning too ('earnings' is no turning)."""
         if word in self._known:
             return True
         parts = pieces(word)
-        return sum(part in self._ids for part in parts) >= _LEAST_SHARED * len(parts)
+        begins_alike = len(parts) > 1 and parts[1] in self._ids
+        return begins_alike and sum(part in self._ids for part in parts) >= _LEAST_SHARED * len(parts)
 
 
 def _table(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
