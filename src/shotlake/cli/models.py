@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load
+from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, print_counts
 from shotlake.terminal import print_json, say, table_lines
 
 app = typer.Typer(help="The encoders.", no_args_is_help=True)
@@ -32,7 +32,7 @@ def info(config: ConfigFile = None, sets: Sets = None, as_json: AsJson = False) 
     from shotlake.flow.model_check import describe
     from shotlake.flow.space import open_space
 
-    return _print_tree(describe(open_space(load(config, sets, None))), as_json)
+    return print_counts(describe(open_space(load(config, sets, None))), as_json)
 
 
 @app.command("fetch", epilog="Example: shotlake models fetch facebook/pe-av-base-16-frame")
@@ -52,7 +52,7 @@ def fetch(
         "weights_sha256": found.weights_sha256,
         "folder": str(found.folder),
     }
-    _print_tree(tree, as_json)
+    print_counts(tree, as_json)
     if not as_json:
         say(f"\nUse it with --set embed.model={found.name} --set embed.revision={found.revision}")
     return 0
@@ -68,13 +68,4 @@ def check(
     """Load the configured encoder, embed a clip and a text with it, and compare it with the lake if there is one."""
     from shotlake.flow.model_check import check_model
 
-    return _print_tree(check_model(load(config, sets, lake)), as_json)
-
-
-def _print_tree(tree: dict[str, Any], as_json: bool) -> int:
-    if as_json:
-        print_json(tree)
-    else:
-        for key, value in tree.items():
-            say(f"{key:<18}{value}")
-    return 0
+    return print_counts(check_model(load(config, sets, lake)), as_json)
