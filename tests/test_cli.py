@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -74,10 +75,29 @@ def test_a_query_of_unknown_words_names_them(demo_lake, capsys: pytest.CaptureFi
     assert "quarterly" in capsys.readouterr().err
 
 
+def test_search_goes_on_behind_its_cursor_and_obeys_a_filter(demo_lake, capsys: pytest.CaptureFixture[str]) -> None:
+    def ask(*more: str) -> dict[str, Any]:
+        words = ["search", "a red circle", "--lake", demo_lake.config.lake, "--json", "--limit", "3", *more]
+        assert main(words) == 0
+        return json.loads(capsys.readouterr().out)
+
+    first = ask()
+    second = ask("--cursor", first["cursor"])
+    assert [hit["rank"] for hit in (*first["hits"], *second["hits"])] == [1, 2, 3, 4, 5, 6]
+    assert not {i for hit in first["hits"] for i in hit["segment_ids"]} & {
+        i for hit in second["hits"] for i in hit["segment_ids"]
+    }
+    assert all("/morning/" in hit["video_uri"] for hit in ask("--filter", 'uri ~ "*/morning/*"')["hits"])
+    assert len({hit["video_uri"] for hit in ask("--group-size", "2")["hits"]}) == 3
+    assert ask("--generation", first["index"]["generation"])["hits"] == first["hits"]
+    assert main(["search", "a blue circle", "--lake", demo_lake.config.lake, "--cursor", first["cursor"]]) == 2
+    assert "of another query" in capsys.readouterr().err
+
+
 def test_search_json_has_the_documented_keys(demo_lake, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "a red circle", "--lake", demo_lake.config.lake, "--json", "--limit", "2"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"index", "took_ms", "partial", "hits"}
+    assert set(answer) == {"index", "took_ms", "partial", "cursor", "hits"}
     assert set(answer["index"]) >= {"generation", "embed_key", "table_version", "unindexed_rows", "recall_at_10"}
     assert set(answer["took_ms"]) >= {"encode", "search", "columns", "total"}
     assert len(answer["hits"]) == 2

@@ -13,7 +13,8 @@ from shotlake.embed.load import load_encoder
 from shotlake.errors import UsageError
 from shotlake.flow.backfill import backfill
 from shotlake.flow.run_report import RunReport
-from shotlake.query.search import LakeSearch, SearchResult
+from shotlake.query.result import SearchResult
+from shotlake.query.search import LakeSearch
 from shotlake.terminal import Progress
 from shotlake.world.archive import Truth, paint_archive
 from shotlake.world.queries import WorldQuery, agrees, draw_queries

@@ -63,5 +63,5 @@ def test_a_space_that_is_not_indexed_is_named(tmp_path) -> None:
     lake = make_lake(tmp_path)
     index_lake(lake)
     config = CONFIG.model_copy(update={"query": CONFIG.query.model_copy(update={"rank_spaces": ("visual", "audio")})})
-    with pytest.raises(QueryError, match="rank_spaces has audio"):
+    with pytest.raises(QueryError, match="the space 'audio'; it can in fused, visual"):
         LakeSearch.open(lake.root, ToyEncoder(), config, tmp_path / "cache").search("segment 1")

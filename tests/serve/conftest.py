@@ -18,7 +18,7 @@ from shotlake.index.columns import COLUMNS
 from shotlake.index.publish import publish
 from shotlake.records import embed_key, segment_id, stable_id
 from shotlake.table.lake import Lake
-from shotlake.table.schemas import SEGMENTS
+from shotlake.table.schemas import SEGMENTS, TABLES
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 CELLS = 10  # segments a video
@@ -43,6 +43,11 @@ class CaptionLake:
         publish(root, manifest)
         return manifest.generation
 
+    def retire(self, uri: str) -> None:
+        """Retire the video of that name, as `erase` does first."""
+        columns = {"video_id": _video_id(uri), "embed_key": self.key, "reason": "erased"}
+        self.lake.append("retired", pa.Table.from_pylist([columns], TABLES["retired"]))
+
     def _batches(self) -> Iterator[pa.RecordBatch]:
         names = [name for name in COLUMNS.names if name != "codec"]
         for batch in self.lake.batches("segments", [*names, "video_codec", "fused", "visual"]):
@@ -50,13 +55,14 @@ class CaptionLake:
 
     def _rows(self, numbers: range) -> pa.Table:
         vectors = self.encoder.embed_text([self.captions[k] for k in numbers])
-        videos = [stable_id("video", k // CELLS) for k in numbers]
+        uris = [f"/archive/{k // CELLS:03d}.mp4" for k in numbers]
+        videos = [_video_id(uri) for uri in uris]
         columns = {
             "segment_id": [segment_id(video, k % CELLS, self.key) for video, k in zip(videos, numbers)],
             "video_id": videos,
             "unit_id": videos,
             "cell": [k % CELLS for k in numbers],
-            "uri": [f"/archive/{k // CELLS:03d}.mp4" for k in numbers],
+            "uri": uris,
             "start_us": [k % CELLS * 2_000_000 for k in numbers],
             "end_us": [k % CELLS * 2_000_000 + 2_000_000 for k in numbers],
             "duration_us": [CELLS * 2_000_000] * len(numbers),
@@ -69,6 +75,10 @@ class CaptionLake:
         }
         nulls = [None] * len(numbers)
         return pa.table({f.name: pa.array(columns.get(f.name, nulls), f.type) for f in SEGMENTS}, schema=SEGMENTS)
+
+
+def _video_id(uri: str) -> str:
+    return stable_id("video", uri)
 
 
 @pytest.fixture(scope="session")

@@ -108,6 +108,22 @@ def test_a_filter_and_a_threshold_keep_what_they_say(client, full_lake):
     assert "colour" in body["detail"]
 
 
+def test_pages_groups_and_pins_have_the_words_of_the_query_room(client, full_lake):
+    body = {"query": full_lake.captions[17], "limit": 3, "per_video": 60}
+    first = client.post("/v1/search", json=body).json()
+    second = client.post("/v1/search", json=body | {"cursor": first["cursor"]}).json()
+    assert [hit["rank"] for hit in (*first["hits"], *second["hits"])] == [1, 2, 3, 4, 5, 6]
+    shown = [segment for hit in (*first["hits"], *second["hits"]) for segment in hit["segment_ids"]]
+    assert len(set(shown)) == len(shown)
+    grouped = client.post("/v1/search", json={"query": body["query"], "limit": 2, "group_by": "video", "group_size": 2})
+    uris = [hit["video_uri"] for hit in grouped.json()["hits"]]
+    assert uris[0] == uris[1] != uris[2] == uris[3]
+    pinned = client.post("/v1/search", json=body | {"generation": first["index"]["generation"]}).json()
+    assert pinned["hits"] == first["hits"]
+    for wrong in ({"cursor": "page 2"}, {"generation": "00000000-none"}):
+        assert_problem(client.post("/v1/search", json=body | wrong), 422, "query")
+
+
 def test_broken_json_unknown_words_and_unknown_spaces(client):
     broken = client.post("/v1/search", content=b'{"query": ', headers={"Content-Type": "application/json"})
     assert_problem(broken, 400, "bad_json")

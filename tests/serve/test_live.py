@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from shotlake.errors import CorruptGeneration, NoIndex, SourceMissing
+from shotlake.index.publish import rollback
+from shotlake.query.request import SearchRequest, Term
 from shotlake.query.search import LakeSearch
-from shotlake.serve.live import LiveIndex
+from shotlake.serve.live import KEPT_PINS, LiveIndex
 
 
 def live_on(lake):
@@ -101,3 +103,42 @@ def test_threads_that_refresh_and_search_at_once_never_fail(caption_lake):
     for asker in askers:
         asker.join()
     assert errors == [] and live.reloads == 3
+
+
+def test_a_page_keeps_the_generation_that_its_query_began_with(caption_lake):
+    """A second page after a swap, a rollback and a retirement is that of the first generation."""
+    first = caption_lake.grow(0, 40)
+    live = live_on(caption_lake)
+    live.refresh()
+    query = (Term("text", caption_lake.captions[3]),)
+    whole = live.answer(SearchRequest(query, limit=40, per_video=40)).hits
+    begin = live.answer(SearchRequest(query, limit=5, per_video=40))
+    second = caption_lake.grow(40, 40)
+    live.refresh()
+    assert (live.generation, live.answer(SearchRequest(query)).generation) == (second, second)
+    rest = SearchRequest(query, limit=40, per_video=40, cursor=begin.cursor)
+    for _ in range(2):  # the second time its snapshot is at hand
+        after = live.answer(rest)
+        assert after.generation == first
+        assert [hit.segment_ids for hit in (*begin.hits, *after.hits)] == [hit.segment_ids for hit in whole]
+    assert live.answer(SearchRequest(query, generation=first, limit=40, per_video=40)).hits == whole
+    rollback(f"{caption_lake.lake.root}/index", caption_lake.key)
+    live.refresh()
+    assert live.generation == first == live.answer(rest).generation
+    caption_lake.retire(whole[-1].video_uri)
+    live.refresh()
+    assert whole[-1].video_uri not in {hit.video_uri for hit in live.answer(rest).hits}
+
+
+def test_no_more_than_a_few_snapshots_are_kept(caption_lake):
+    caption_lake.grow(0, 20)
+    live = live_on(caption_lake)
+    live.refresh()
+    query, cursors = (Term("text", caption_lake.captions[3]),), []
+    for k in range(KEPT_PINS + 2):
+        cursors.append(live.answer(SearchRequest(query, limit=1)).cursor)
+        caption_lake.retire(f"/archive/{100 + k}.mp4")
+        live.refresh()
+    for cursor in cursors:
+        assert live.answer(SearchRequest(query, limit=1, cursor=cursor)).hits[0].rank == 2
+    assert len(live._pinned) == KEPT_PINS

@@ -26,10 +26,15 @@ def search(
     limit: Annotated[int | None, typer.Option(help="Short for --set query.limit=...")] = None,
     space: Annotated[str | None, typer.Option(help="Short for --set query.space=...: fused, visual or audio.")] = None,
     of: Annotated[str, typer.Option(help="moments, or scenes or videos as a whole.")] = "moments",
+    where: Annotated[str, typer.Option("--filter", help="Such as 'collection = news and date >= 2026-01-01'.")] = "",
+    group_size: Annotated[int, typer.Option(help="So many moments of each video together; --limit counts videos.")] = 0,
+    cursor: Annotated[str, typer.Option(help="That of the page before, with the same query.")] = "",
+    generation: Annotated[str, typer.Option(help="Ask this generation, without newer rows.")] = "",
     as_json: AsJson = False,
 ) -> int:
     """Answer a question from the current index generation, or from the vectors of whole scenes or videos."""
     from shotlake.embed.load import load_encoder
+    from shotlake.query.request import SearchRequest, Term
     from shotlake.query.search import LakeSearch
     from shotlake.query.whole import Kind, WholeSearch
 
@@ -38,7 +43,15 @@ def search(
     encoder = load_encoder(tree.embed)
     match of:
         case "moments":
-            result = LakeSearch.open(tree.lake, encoder, tree).search(text)
+            request = SearchRequest(
+                (Term("text", text),),
+                filter=where,
+                group_by="video" if group_size else None,
+                group_size=max(1, group_size),
+                cursor=cursor,
+                generation=generation,
+            )
+            result = LakeSearch.open(tree.lake, encoder, tree).answer(request)
         case "videos" | "scenes":
             kind: Kind = "video" if of == "videos" else "scene"
             result = WholeSearch.open(tree.lake, encoder, tree).search(text, kind)
@@ -50,7 +63,9 @@ def search(
     for line in hit_lines(result.hits):
         say(line)
     if not result.hits:
-        say("no hit: the lake has no segments")
+        say("no hit: nothing in the lake passes" if where or cursor else "no hit: the lake has no segments")
+    elif result.cursor:
+        say(f"more: --cursor {result.cursor}")
     return 0
 
 

@@ -86,6 +86,14 @@ def list_generations(index_root: str, embed_key: str) -> list[Manifest]:
     return [_read(storage.join(index_root, embed_key), pointer) for pointer in pointers.values()]
 
 
+def find_generation(index_root: str, embed_key: str, generation: str) -> Manifest:
+    """A generation that is or was current, by its name. Errors: NoIndex if it is not known any more."""
+    for pointer in reversed(list_pointers(index_root, embed_key)):
+        if pointer.generation == generation:
+            return _read(storage.join(index_root, embed_key), pointer)
+    raise NoIndex(f"{index_root} has no generation {generation!r} of the space {embed_key}; see shotlake index list")
+
+
 def list_embed_keys(index_root: str) -> list[str]:
     """The embed_keys that have a current generation, the last published first."""
     published = {}

@@ -33,11 +33,15 @@ SOURCE_COLUMNS = [name for name in COLUMNS.names if name != "codec"] + ["video_c
 
 @dataclass(frozen=True)
 class FreshRows:
-    """`counted` rows are newer than the index; those that are searched have vectors [N, D] and columns."""
+    """`counted` rows are newer than the index; those that are searched have vectors [N, D] and columns.
+
+    `n_erased` rows that should be among them are not stored any more.
+    """
 
     counted: int
     columns: pa.Table
     vectors: dict[Space, NDArray[np.float32]]
+    n_erased: int = 0
     _present: dict[Space, NDArray[np.bool_]] = field(init=False)
     _codes: dict[Space, FlatCodes] = field(init=False)
 
@@ -68,25 +72,37 @@ class FreshRows:
         return np.where(self._present[space][rows], vectors @ query, np.float32(-np.inf)).astype(np.float32)
 
 
-def read_fresh(lake: Lake, manifest: Manifest, retired: pa.Array, cap: int) -> FreshRows:
-    """The live rows committed after the manifest's table version, whole units up to `cap` rows, oldest first."""
+def no_fresh_rows(manifest: Manifest) -> FreshRows:
+    """Of a generation that is asked alone."""
+    none = np.empty((0, manifest.plan.dim), np.float32)
+    return FreshRows(0, COLUMNS.empty_table(), dict.fromkeys(manifest.spaces, none))
+
+
+def read_fresh(
+    lake: Lake, manifest: Manifest, retired: pa.Array, cap: int, units_version: int | None = None
+) -> FreshRows:
+    """The live rows committed after the manifest's table version, whole units up to `cap` rows, oldest first.
+
+    `units_version`: as they were at this version of `units`.
+    """
     newer = (
         (pc.field("embed_key") == manifest.embed_key)
         & (pc.field("segments_version") > manifest.table_version)
         & (pc.field("written") > 0)
         & ~pc.field("video_id").isin(retired)
     )
-    units = lake.read("units", ["unit_id", "run_id", "written", "segments_version"], newer)
+    units = lake.read("units", ["unit_id", "run_id", "written", "segments_version"], newer, units_version)
     units = units.sort_by([("segments_version", "ascending"), ("unit_id", "ascending")])
     running = np.cumsum(np.asarray(units["written"]))
     counted = int(running[-1]) if len(running) else 0
     searched = units.slice(0, int(np.searchsorted(running, cap, side="right")))
     if len(searched) < len(units):
         log.warning("unindexed_rows=%d cap=%d: the rest is not searched; run shotlake index update", counted, cap)
-    return _read_units(lake, manifest, searched, counted)
+    columns, vectors = _read_units(lake, manifest, searched)
+    return FreshRows(counted, columns, vectors, int(running[len(searched) - 1]) - len(columns) if len(searched) else 0)
 
 
-def _read_units(lake: Lake, manifest: Manifest, units: pa.Table, counted: int) -> FreshRows:
+def _read_units(lake: Lake, manifest: Manifest, units: pa.Table) -> tuple[pa.Table, dict[Space, NDArray[np.float32]]]:
     spaces = list(manifest.spaces)
     wanted = (
         (pc.field("embed_key") == manifest.embed_key)
@@ -100,4 +116,4 @@ def _read_units(lake: Lake, manifest: Manifest, units: pa.Table, counted: int) -
         space: np.concatenate([np.empty((0, dim), np.float16), *rows]).astype(np.float32)
         for space, rows in parts.items()
     }
-    return FreshRows(counted, pa.Table.from_batches([select_columns(b) for b in batches], COLUMNS), vectors)
+    return pa.Table.from_batches([select_columns(b) for b in batches], COLUMNS), vectors

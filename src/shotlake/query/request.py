@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from shotlake.errors import QueryError
-from shotlake.records import Space
+from shotlake.records import Space, stable_id
 
 MAX_LIMIT = 1_000
 
@@ -46,7 +46,9 @@ class SearchRequest:
 
     `limit` and `space`: of the configuration if None. `filter`: the language of `filters`. `per_video`: moments of one
     video at the most. `score_threshold`: moments below it are left out. `dedupe`: so are those whose best segment has
-    this cosine with that of a better one, in any video. `recall`: a lower bound other than the target.
+    this cosine with that of a better one, in any video. `recall`: a lower bound other than the target. `group_by`: then
+    `limit` counts videos, and the `group_size` best moments of each stand together. `cursor`: of an answer to the same
+    query, which goes on behind it. `generation`: the rows of this one, and none that is newer.
     """
 
     terms: tuple[Term, ...]
@@ -59,18 +61,30 @@ class SearchRequest:
     score_threshold: float | None = None
     dedupe: float | None = None
     recall: float | None = None
+    group_by: Literal["video"] | None = None
+    group_size: int = 1
+    cursor: str = ""
+    generation: str = ""
     weights: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         total = sum(term.weight for term in self.terms)
         if not total > 0:
             raise QueryError("the query has no term with a weight above 0; give a text, a segment id or a vector")
-        for name, value in (("limit", self.limit), ("per_video", self.per_video)):
+        for name, value in (("limit", self.limit), ("per_video", self.per_video), ("group_size", self.group_size)):
             if value is not None and not 1 <= value <= MAX_LIMIT:
                 raise QueryError(f"{name} is {value}; 1 to {MAX_LIMIT} is allowed")
         if self.recall is not None and not 0 < self.recall <= 1:
             raise QueryError(f"recall is {self.recall}; above 0, at most 1 is allowed")
         if self.dedupe is not None and not 0 < self.dedupe <= 1:
             raise QueryError(f"dedupe is {self.dedupe}; a cosine above 0, at most 1 is allowed")
+        if self.group_size > 1 and not self.group_by:
+            raise QueryError(f"group_size is {self.group_size} without group_by; set group_by to video")
+        if self.group_by and self.per_video is not None:
+            raise QueryError("group_by and per_video are both given; group_size says how many moments a video has")
         weights = [term.weight / total for term in self.terms] + [-term.weight for term in self.negative]
         object.__setattr__(self, "weights", tuple(weights))
+
+    def name(self, ranking: str) -> str:
+        """An id of the query, the same on every page of it; `ranking` says what else decides the order."""
+        return stable_id(repr(replace(self, cursor="", limit=None)), ranking)

@@ -8,60 +8,35 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from shotlake import storage
 from shotlake.config import Config
 from shotlake.embed.encoder import Encoder
-from shotlake.errors import BadModel, NoIndex, QueryError
-from shotlake.index.manifest import Manifest, QueryKind
-from shotlake.index.publish import current, list_embed_keys
+from shotlake.errors import BadModel, NoIndex, NotFound, QueryError
+from shotlake.index.manifest import Manifest
+from shotlake.index.publish import current, find_generation, list_embed_keys
 from shotlake.index.searcher import Searcher
+from shotlake.query.cursor import Cursor, Pin, parse_cursor
 from shotlake.query.filters import parse_filter
-from shotlake.query.fresh import read_fresh
+from shotlake.query.find import CandidateFinder
+from shotlake.query.fresh import no_fresh_rows, read_fresh
 from shotlake.query.live import LiveRows, Rows, Vector
-from shotlake.query.moments import Candidate, Moment, merge_moments
-from shotlake.query.page import choose_page
-from shotlake.query.ranks import join_ranks
+from shotlake.query.moments import Moment, merge_moments
+from shotlake.query.page import choose_moments
 from shotlake.query.request import SearchRequest, Term
+from shotlake.query.result import SearchResult
+from shotlake.query.rounds import first_round, moments_in_rounds
 from shotlake.query.terms import JoinedQuery, TermVectors, join_terms, resolve_terms
 from shotlake.records import SPACES, Fingerprint, Hit, QueryVectors, Space
 from shotlake.table.lake import Lake
 from shotlake.table.readers import retired_videos
-
-HIT_COLUMNS = ["segment_id", "video_id", "uri", "start_us", "end_us"]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The hits, and what they were found with."""
-
-    hits: tuple[Hit, ...]
-    generation: str
-    embed_key: str
-    table_version: int
-    unindexed_rows: int
-    recall_at_10: dict[QueryKind, float]
-    took_ms: dict[str, float]
-    partial: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """The object that `search --json` and `POST /v1/search` give."""
-        return {
-            "index": {
-                "generation": self.generation,
-                "embed_key": self.embed_key,
-                "table_version": self.table_version,
-                "unindexed_rows": self.unindexed_rows,
-                "recall_at_10": self.recall_at_10,
-            },
-            "took_ms": self.took_ms,
-            "partial": self.partial,
-            "hits": [hit.to_json() for hit in self.hits],
-        }
 
 
 @dataclass(frozen=True)
@@ -72,7 +47,8 @@ class LakeSearch:
     encoder: Encoder
     config: Config
     rows: LiveRows
-    seen: tuple[int, int]  # versions of `units` and `retired` that the rows were read at
+    pin: Pin
+    gone: pa.Array  # videos that were retired after an older `pin`: they have their place in the order, and no hit
     cache_dir: Path | None = None
 
     @classmethod
@@ -84,8 +60,7 @@ class LakeSearch:
         lake = Lake.open(lake_root)
         index_root = storage.join(lake.root, "index")
         searcher = Searcher.load(index_root, _generation_of(index_root, encoder), cache_dir)
-        seen = _versions(lake)
-        return cls(lake, encoder, config, _live_rows(lake, searcher, config), seen, cache_dir)
+        return cls(lake, encoder, config, *_live_rows(lake, searcher, config, _newest(lake, searcher)), cache_dir)
 
     def refreshed(self) -> LakeSearch:
         """A snapshot of now: the current generation, the rows newer than it, and without what was retired since.
@@ -94,12 +69,32 @@ class LakeSearch:
         """
         index_root = storage.join(self.lake.root, "index")
         manifest = current(index_root, self.manifest.embed_key)
-        seen, searcher = _versions(self.lake), self.rows.searcher
+        searcher = self.rows.searcher
         if manifest.generation != self.manifest.generation:
             searcher = Searcher.load(index_root, manifest, self.cache_dir)
-        elif seen == self.seen:
-            return self
-        return replace(self, rows=_live_rows(self.lake, searcher, self.config), seen=seen)
+        pin = _newest(self.lake, searcher)
+        return self if pin == self.pin else self._seeing(searcher, pin)
+
+    def pin_of(self, request: SearchRequest) -> Pin:
+        """The rows that a request is to be answered from: its cursor's, its generation's, or these."""
+        if request.cursor:
+            return parse_cursor(request.cursor).pin
+        return replace(self.pin, generation=request.generation, units_version=None) if request.generation else self.pin
+
+    def at(self, pin: Pin) -> LakeSearch:
+        """The snapshot of a pin; what was retired since is not shown. Errors: QueryError if it is not stored."""
+        searcher = self.rows.searcher
+        try:
+            if pin.generation != self.manifest.generation:
+                index_root = storage.join(self.lake.root, "index")
+                manifest = find_generation(index_root, self.manifest.embed_key, pin.generation)
+                searcher = Searcher.load(index_root, manifest, self.cache_dir)
+            search = self._seeing(searcher, pin)
+        except (NoIndex, NotFound):
+            raise _expired(f"generation {pin.generation!r} or a table version of then is not stored any more") from None
+        if search.rows.fresh.n_erased:
+            raise _expired("rows of then were erased")
+        return search
 
     @property
     def manifest(self) -> Manifest:
@@ -121,17 +116,28 @@ class LakeSearch:
     def answer(self, request: SearchRequest) -> SearchResult:
         """The best moments for a request. Errors: QueryError for what the model, the index or the filter cannot do."""
         started = time.perf_counter()
+        pin = self.pin_of(request)
+        search = self if pin == self.pin else self.at(pin)
         terms = [*request.terms, *request.negative, *(exclusion.term for exclusion in request.excluded)]
-        return self._answer(request, resolve_terms(terms, self.encoder, self.rows), started)
+        return search._answer(request, resolve_terms(terms, self.encoder, search.rows), started)
+
+    def _seeing(self, searcher: Searcher, pin: Pin) -> LakeSearch:
+        rows, pin, gone = _live_rows(self.lake, searcher, self.config, pin)
+        return replace(self, rows=rows, pin=pin, gone=gone)
 
     def _answer(self, request: SearchRequest, terms: list[TermVectors], started: float) -> SearchResult:
-        query = join_terms(request, terms, request.space or self.config.query.space, list(self.rows.searcher.spaces))
-        limit = request.limit or self.config.query.limit
+        chosen = self.config.query
+        spaces = (request.space,) if request.space else chosen.rank_spaces or (chosen.space,)
+        query = join_terms(request, terms, spaces, list(self.rows.searcher.spaces))
+        allowed = self.rows.where(parse_filter(request.filter)) if request.filter.strip() else None
         encoded = time.perf_counter()
-        moments, search_s = self._moments(query, limit)
-        hits = self._hits(moments, query.vectors)
+        find = CandidateFinder(self.rows, query, allowed)
+        moments, page_end, is_more = self._page(query, find)
+        if request.group_by:
+            moments = self._groups(query, moments, allowed)
+        hits = self._hits(moments, query.vectors, page_end.n_hits)
         ended = time.perf_counter()
-        columns_s = ended - encoded - search_s
+        took = {"encode": encoded - started, "search": find.search_s, "columns": ended - encoded - find.search_s}
         return SearchResult(
             hits=hits,
             generation=self.manifest.generation,
@@ -139,56 +145,58 @@ class LakeSearch:
             table_version=self.manifest.table_version,
             unindexed_rows=self.rows.fresh.counted,
             recall_at_10=self.manifest.recall_at_10(query.space),
-            took_ms=_milliseconds(encode=encoded - started, search=search_s, columns=columns_s, total=ended - started),
+            took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
+            cursor=replace(page_end, n_hits=page_end.n_hits + len(hits)).to_text() if is_more else "",
         )
 
-    def _moments(self, query: JoinedQuery, limit: int) -> tuple[list[Moment], float]:
-        """The first `limit` moments, of as many candidates as they take, and the seconds spent on vectors."""
-        request = query.request
-        allowed = self.rows.where(parse_filter(request.filter)) if request.filter.strip() else None
-        k = max(self.config.query.candidates, limit) + len(query.own_segments)
-        search_s = 0.0
-        while True:
-            started = time.perf_counter()
-            scores, rows = self._nearest(query, k, allowed)
-            search_s += time.perf_counter() - started
-            candidates = self._candidates(*self._without_excluded(scores, rows, query))
-            candidates = [c for c in candidates if c.segment_id not in query.own_segments]
-            merged = merge_moments(candidates, self.config.query.merge_drop)
-            moments = choose_page(merged, request, lambda rows: self.rows.vectors(query.space, rows))
-            below = len(scores) and request.score_threshold is not None and scores[-1] < request.score_threshold
-            if len(moments) >= limit or len(rows) < k or below:
-                return moments[:limit], search_s
-            k *= 4  # too many candidates of the same moments: look further rather than answer short
+    def _begin(self, request: SearchRequest) -> Cursor | None:
+        """Where the page begins, if it is not the first. Errors: QueryError for the cursor of another query."""
+        if not request.cursor:
+            return None
+        cursor = parse_cursor(request.cursor)
+        if cursor.query != self._name(request):
+            raise QueryError("the cursor is of another query; repeat the query and all but its limit as they were")
+        return cursor
 
-    def _nearest(self, query: JoinedQuery, k: int, allowed: Rows | None) -> tuple[Vector, Rows]:
-        """The k best rows by the score in the query's space, or by their ranks in all of `query.rank_spaces`."""
-        spaces, recall = self.config.query.rank_spaces or (query.space,), query.request.recall
-        missing = [space for space in spaces if space not in query.vectors]
-        if missing:
-            raise QueryError(
-                f"query.rank_spaces has {', '.join(missing)}, in which this query or the index has nothing"
-            )
-        found = [self.rows.nearest(query.vectors[space], space, k, query.kind, allowed, recall) for space in spaces]
-        return found[0] if len(found) == 1 else join_ranks([rows for _, rows in found], k)
+    def _name(self, request: SearchRequest) -> str:
+        return request.name(self.config.query.model_dump_json())
 
-    def _without_excluded(self, scores: Vector, rows: Rows, query: JoinedQuery) -> tuple[Vector, Rows]:
-        for vector, threshold in query.excluded:
-            own = np.array(self.rows.scores(vector, query.space, rows), dtype=np.float32)
-            scores, rows = scores[own <= threshold], rows[own <= threshold]
-        return scores, rows
+    def _page(self, query: JoinedQuery, find: CandidateFinder) -> tuple[list[Moment], Cursor, bool]:
+        """The moments behind the request's cursor, where the page ends, and whether there may be more."""
+        request, drop = query.request, self.config.query.merge_drop
+        choose = partial(choose_moments, request=request, vectors=partial(self.rows.vectors, query.space))
+        limit, end = request.limit or self.config.query.limit, self._begin(request)
+        if end is None:
+            start = max(self.config.query.candidates, limit) + len(query.own_segments)
+            end = Cursor(self.pin, self._name(request), first_round(find, choose, start, limit, drop), 0, 0)
+        order = choose(moments_in_rounds(find, end.first_round, drop))
+        gone = set(self.gone.to_pylist())
+        page: list[Moment] = []
+        for moment in islice(order, end.position, None):
+            end = replace(end, position=end.position + 1)
+            if moment.best.video_id not in gone:
+                page.append(moment)
+            if len(page) == limit:
+                return page, end, True
+        return page, end, False
 
-    def _candidates(self, scores: Vector, rows: Rows) -> list[Candidate]:
-        columns = self.rows.columns(rows, HIT_COLUMNS)
-        values = zip(rows.tolist(), scores.tolist(), *(columns[name].to_pylist() for name in HIT_COLUMNS))
-        return [Candidate(*value) for value in values]
+    def _groups(self, query: JoinedQuery, leaders: list[Moment], allowed: Rows | None) -> list[Moment]:
+        """Of each leader's video the best moments that are chosen, those of one video behind each other."""
+        videos = [leader.best.video_id for leader in leaders]
+        theirs = self.rows.find("video_id", videos)
+        theirs = theirs if allowed is None else np.intersect1d(theirs, allowed, assume_unique=True)
+        candidates, _ = CandidateFinder(self.rows, query, theirs)(len(theirs))
+        request = replace(query.request, group_by=None, per_video=query.request.group_size, group_size=1)
+        moments = merge_moments(candidates, self.config.query.merge_drop)
+        chosen = list(choose_moments([moments], request, partial(self.rows.vectors, query.space)))
+        return sorted(chosen, key=lambda moment: videos.index(moment.best.video_id))
 
-    def _hits(self, moments: list[Moment], vectors: dict[Space, Vector]) -> tuple[Hit, ...]:
+    def _hits(self, moments: list[Moment], vectors: dict[Space, Vector], before: int) -> tuple[Hit, ...]:
         best = np.array([moment.best.row for moment in moments], dtype=np.int64)
         scores = {space: self.rows.scores(vectors.get(space), space, best) for space in SPACES}
         return tuple(
             Hit(
-                rank=number + 1,
+                rank=before + number + 1,
                 score=moment.best.score,
                 video_uri=moment.best.uri,
                 start_us=moment.start_us,
@@ -200,18 +208,25 @@ class LakeSearch:
         )
 
 
-def _milliseconds(**seconds: float) -> dict[str, float]:
-    return {name: round(value * 1000, 2) for name, value in seconds.items()}
+def _expired(what: str) -> QueryError:
+    return QueryError(f"{what}; ask again without cursor and generation")
 
 
-def _versions(lake: Lake) -> tuple[int, int]:
-    return lake.version("units"), lake.version("retired")
+def _newest(lake: Lake, searcher: Searcher) -> Pin:
+    return Pin(searcher.manifest.generation, lake.version("units"), lake.version("retired"))
 
 
-def _live_rows(lake: Lake, searcher: Searcher, config: Config) -> LiveRows:
-    retired = retired_videos(lake, searcher.manifest.embed_key)
-    fresh = read_fresh(lake, searcher.manifest, retired, config.index.unindexed_cap)
-    return LiveRows.without_videos(searcher, fresh, retired)
+def _live_rows(lake: Lake, searcher: Searcher, config: Config, pin: Pin) -> tuple[LiveRows, Pin, pa.Array]:
+    """The rows of a pin, the pin, and the videos that were retired after it."""
+    manifest = searcher.manifest
+    retired = retired_videos(lake, manifest.embed_key, pin.retired_version)
+    if pin.units_version is None:
+        fresh = no_fresh_rows(manifest)
+    else:
+        fresh = read_fresh(lake, manifest, retired, config.index.unindexed_cap, pin.units_version)
+    now = retired_videos(lake, manifest.embed_key)
+    gone = now.filter(pc.invert(pc.is_in(now, value_set=retired)))
+    return LiveRows.without_videos(searcher, fresh, retired), pin, gone
 
 
 def _generation_of(index_root: str, encoder: Encoder) -> Manifest:

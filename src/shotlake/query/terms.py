@@ -21,14 +21,22 @@ TermVectors = dict[Space, Vector]  # [D] in the spaces that the term has a vecto
 
 @dataclass(frozen=True, slots=True)
 class JoinedQuery:
-    """A request with its vectors: one [D] for each space that all of its terms have; it ranks in `space`."""
+    """A request with its vectors: one [D] for each space that all of its terms have.
+
+    It ranks by the scores in `ranked_by`, or if they are several by the ranks in them; `space` is the first.
+    """
 
     request: SearchRequest
     vectors: dict[Space, Vector]
     excluded: tuple[tuple[Vector, float], ...]
-    space: Space
+    ranked_by: tuple[Space, ...]
     kind: QueryKind
     own_segments: frozenset[str]
+
+    @property
+    def space(self) -> Space:
+        """In which exclusions and likeness are measured, and of which the recall is told."""
+        return self.ranked_by[0]
 
 
 def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows) -> list[TermVectors]:
@@ -52,23 +60,26 @@ def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows) -> li
 
 
 def join_terms(
-    request: SearchRequest, terms: Sequence[TermVectors], space: Space, indexed: Sequence[Space]
+    request: SearchRequest, terms: Sequence[TermVectors], spaces: Sequence[Space], indexed: Sequence[Space]
 ) -> JoinedQuery:
-    """One query of the vectors of terms, negative and excluded. Errors: QueryError if one of them is not in `space`."""
+    """One query of the vectors of terms, negative and excluded, ranked by `spaces`. Errors: QueryError if a term has no
+    vector in one of them, or the index has not.
+    """
     common = [name for name in indexed if all(name in vectors for vectors in terms)]
-    if space not in common:
-        raise QueryError(
-            f"this query cannot be answered in the space {space!r}; it can in {', '.join(common) or 'none'}: "
-            f"the index has {', '.join(indexed)}, and every term needs a vector there (index.spaces)"
-        )
+    for space in spaces:
+        if space not in common:
+            raise QueryError(
+                f"this query cannot be answered in the space {space!r}; it can in {', '.join(common) or 'none'}: "
+                f"the index has {', '.join(indexed)}, and every term needs a vector there (index.spaces)"
+            )
     scored = len(request.weights)
     weights = np.array(request.weights, dtype=np.float32)
     vectors = {name: weights @ np.stack([term[name] for term in terms[:scored]]) for name in common}
     return JoinedQuery(
         request=request,
         vectors=vectors,
-        excluded=tuple((v[space], e.threshold) for v, e in zip(terms[scored:], request.excluded)),
-        space=space,
+        excluded=tuple((v[spaces[0]], e.threshold) for v, e in zip(terms[scored:], request.excluded)),
+        ranked_by=tuple(spaces),
         kind="segment" if all(term.kind == "segment" for term in request.terms) else "text",
         own_segments=frozenset(str(term.value) for term in request.terms if term.kind == "segment"),
     )

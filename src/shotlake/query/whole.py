@@ -15,7 +15,7 @@ from shotlake.config import Config
 from shotlake.embed.encoder import Encoder
 from shotlake.errors import BadModel, QueryError
 from shotlake.query.live import Vector
-from shotlake.query.search import SearchResult
+from shotlake.query.result import SearchResult
 from shotlake.records import SPACES, Hit, QueryVectors, Space
 from shotlake.table.lake import Lake
 from shotlake.table.readers import matrix, retired_videos, written_fingerprints

@@ -47,7 +47,7 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: Capac
     @app.post("/v1/search")
     async def search(body: SearchBody) -> dict[str, Any]:
         """Moments for a query, best first."""
-        found = await to_thread.run_sync(live.current().answer, body.to_request(), limiter=searches)
+        found = await to_thread.run_sync(live.answer, body.to_request(), limiter=searches)
         return found.to_json()
 
     @app.get("/v1/index")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
 
@@ -70,6 +70,13 @@ class SearchBody(BaseModel):
     space: Annotated[Space, Field(description="space that ranks the moments")] | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="moments in the answer")] | None = None
     score_threshold: Annotated[float, Field(ge=-1000, le=1000)] | None = None
+    per_video: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="moments of one video at the most")] | None = None
+    group_by: Annotated[Literal["video"], Field(description="limit counts videos")] | None = None
+    group_size: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="moments of a group at the most")] = 1
+    dedupe: Annotated[float, Field(gt=0, le=1, description="cosine that makes a moment a repetition")] | None = None
+    recall: Annotated[float, Field(gt=0, le=1, description="recall@10 other than the index was tuned to")] | None = None
+    cursor: Annotated[str, Field(max_length=2000, description="of the page before, with the same query")] = ""
+    generation: Annotated[str, Field(max_length=100, description="ask this one, without newer rows")] = ""
 
     def to_request(self) -> SearchRequest:
         """The same as a request of the query room. Errors: QueryError."""
@@ -81,4 +88,11 @@ class SearchBody(BaseModel):
             space=self.space,
             limit=self.limit,
             score_threshold=self.score_threshold,
+            per_video=self.per_video,
+            group_by=self.group_by,
+            group_size=self.group_size,
+            dedupe=self.dedupe,
+            recall=self.recall,
+            cursor=self.cursor,
+            generation=self.generation,
         )

@@ -1,7 +1,8 @@
 """The snapshot that is being served, and how the next one takes its place.
 
 The next snapshot is opened and verified beside the one in use, then one reference is swapped: a query keeps the one
-that it began with. A reload never raises; after a failed one the old snapshot stays, and the failure can be read.
+that it began with, and its later pages find that one again. A reload never raises; after a failed one the old snapshot
+stays, and the failure can be read.
 """
 
 from __future__ import annotations
@@ -9,12 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from shotlake.errors import NoIndex, ShotlakeError
+from shotlake.query.cursor import Pin
+from shotlake.query.request import SearchRequest
+from shotlake.query.result import SearchResult
 from shotlake.query.search import LakeSearch
 
 _log = logging.getLogger(__name__)
+
+KEPT_PINS = 4  # snapshots that a cursor or a pin asked for; those of one generation share its vectors
 
 
 class LiveIndex:
@@ -27,6 +34,8 @@ class LiveIndex:
         self._open = open_search
         self._one_at_a_time = threading.Lock()
         self._search: LakeSearch | None = None
+        self._pinned: OrderedDict[tuple[Pin, int], LakeSearch] = OrderedDict()
+        self._one_pin_at_a_time = threading.Lock()
         self.error: ShotlakeError | None = None
         self.reloads = self.failed_reloads = 0
         self.loaded_at = 0.0  # seconds since 1970
@@ -48,6 +57,24 @@ class LiveIndex:
             return self._search
         error = self.error or NoIndex("the index is still being loaded; try again in a moment")
         raise type(error)(error.message)
+
+    def answer(self, request: SearchRequest) -> SearchResult:
+        """Answer from the snapshot in use, or from that of the request's cursor or generation. Errors: QueryError."""
+        search = self.current()
+        pin = search.pin_of(request)
+        return (search if pin == search.pin else self._snapshot(search, pin)).answer(request)
+
+    def _snapshot(self, search: LakeSearch, pin: Pin) -> LakeSearch:
+        """The snapshot of a pin, without what was retired since; opened once, until something else is retired."""
+        wanted = pin, search.pin.retired_version
+        with self._one_pin_at_a_time:
+            if wanted not in self._pinned:
+                alike = (known for known in self._pinned.values() if known.pin.generation == pin.generation)
+                self._pinned[wanted] = next(alike, search).at(pin)
+            self._pinned.move_to_end(wanted)
+            while len(self._pinned) > KEPT_PINS:
+                self._pinned.popitem(last=False)
+            return self._pinned[wanted]
 
     @property
     def generation(self) -> str:

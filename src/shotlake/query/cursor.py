@@ -1,0 +1,64 @@
+"""Where a page ended, as a text that says all that is needed to go on: of which rows, for which query, how far.
+
+Nothing is kept for it: whoever has the lake can go on, another process or replica as well, while the generation and the
+table versions that it names are still stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+
+from shotlake.errors import QueryError
+from shotlake.records import stable_id
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The rows that are seen: a generation's, and newer ones up to a version of `units` (None: no newer ones), without
+    the videos that were retired at a version of `retired`.
+    """
+
+    generation: str
+    units_version: int | None
+    retired_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Behind `position` of a query's moments (or videos), of which `n_hits` hits were shown. `query` names the query;
+    `first_round` is how many candidates the order of its moments begins with.
+    """
+
+    pin: Pin
+    query: str
+    first_round: int
+    position: int
+    n_hits: int
+
+    def to_text(self) -> str:
+        """Letters, digits, - and _."""
+        pin = self.pin
+        fields = [pin.generation, pin.units_version, pin.retired_version, self.query]
+        body = json.dumps([*fields, self.first_round, self.position, self.n_hits], separators=(",", ":"))
+        return base64.urlsafe_b64encode(f"{_check(body)}{body}".encode()).decode().rstrip("=")
+
+
+def parse_cursor(text: str) -> Cursor:
+    """What `to_text` gave. Errors: QueryError for anything else."""
+    try:
+        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+        check, body = plain[:8], plain[8:]
+        if check != _check(body):
+            raise ValueError(text)
+        generation, units, retired, *rest = json.loads(body)
+    except (binascii.Error, ValueError):
+        raise QueryError(f"{text[:20]!r} is no cursor; give that of an answer, unchanged, or none") from None
+    return Cursor(Pin(generation, units, retired), *rest)
+
+
+def _check(body: str) -> str:
+    """Eight letters that a shortened or changed text does not have."""
+    return stable_id(body)[:8]
