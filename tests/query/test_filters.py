@@ -10,6 +10,7 @@ import pytest
 
 from shotlake.errors import QueryError
 from shotlake.index.columns import COLUMNS
+from shotlake.index.manifest import Shard
 from shotlake.query.filters import parse_filter
 
 ROWS = [
@@ -70,7 +71,7 @@ BATCH = pa.RecordBatch.from_pylist(ROWS, schema=COLUMNS)  # "begin" is not among
     ],
 )  # fmt: skip
 def test_a_filter_means_what_it_says(text, wanted):
-    assert parse_filter(text)(BATCH).to_pylist() == [wanted(row) for row in ROWS]
+    assert parse_filter(text).rows(BATCH).to_pylist() == [wanted(row) for row in ROWS]
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,40 @@ def test_a_filter_means_what_it_says(text, wanted):
 def test_a_wrong_filter_says_where_and_what_is_allowed(text, words):
     with pytest.raises(QueryError, match=words):
         parse_filter(text)
+
+
+def shard(first: int, n: int) -> Shard:
+    """What a manifest says of these rows."""
+    rows = ROWS[first : first + n]
+    times = [row["recorded_at"] for row in rows if row["recorded_at"]]
+    collections = tuple(sorted({row["collection"] for row in rows}))
+    return Shard(
+        name=f"{first}", first_row=first, n_rows=n, collections=collections,
+        recorded_from=min(times, default=None), recorded_to=max(times, default=None),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("collection = news", [0, 8, 22, 20]),
+        ("collection in (sport, other) and has_audio", [0, 8, 23]),
+        ('collection ~ "n*" and recorded_at < 2026-01-08', [0]),
+        ("recorded_at >= 2026-01-10T00:00", [8, 22, 23]),
+        ("collection = news or recorded_at > 2027-01-01", [0, 8, 22, 20]),
+        ("recorded_at = 2026-01-03T10:59:40", [0, 8, 22, 23, 20]),
+        ("not collection = news", [0, 8, 22, 23, 20]),
+        ("collection != news", [0, 8, 23]),
+        ("recorded_at < 2026-02-01", [0, 8, 22, 23]),
+        ("collection = nothing", []),
+    ],
+)
+def test_shards_that_can_hold_no_such_row_are_not_read(text, read):
+    """Rows 20 alone have no time and a shard says so; what is not pruned gives the same rows as all shards do."""
+    shards = [shard(0, 8), shard(8, 12), shard(22, 1), shard(23, 1), shard(20, 1)]
+    wanted = parse_filter(text)
+    kept = [s for s in shards if wanted.may_hold(s)]
+    assert [s.first_row for s in kept] == read
+    for s in shards:
+        if s not in kept:
+            assert not any(wanted.rows(BATCH.slice(s.first_row, s.n_rows)).to_pylist())

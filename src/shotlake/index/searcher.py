@@ -18,7 +18,7 @@ from shotlake import storage
 from shotlake.errors import QueryError
 from shotlake.index.columns import RowPredicate, ShardColumns
 from shotlake.index.files import default_cache_dir, fetch
-from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, QueryKind, TunedPoint
+from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, QueryKind, Shard, TunedPoint
 from shotlake.index.scan import Rows, Scores, ShardVectors, SpaceVectors, load_index, load_trained, map_rows
 from shotlake.index.tuning import cheapest
 from shotlake.index.wheel import check_one_faiss
@@ -120,13 +120,19 @@ class Searcher:
         wanted = values if isinstance(values, pa.Array) else list(values)
         return self._everywhere(lambda columns: columns.find(name, wanted))
 
-    def where(self, predicate: RowPredicate) -> Rows:
-        """Ascending numbers of the rows for which `predicate(batch of columns)` is true, tombstones among them."""
-        return self._everywhere(lambda columns: columns.where(predicate))
+    def where(self, predicate: RowPredicate, may_hold: Callable[[Shard], bool] = lambda _: True) -> Rows:
+        """Ascending numbers of the rows for which `predicate(batch of columns)` is true, tombstones among them.
 
-    def _everywhere(self, look: Callable[[ShardColumns], Rows]) -> Rows:
-        found = [look(columns) + shard.first_row for columns, shard in zip(self.shard_columns, self.manifest.shards)]
-        return np.concatenate(found)
+        Shards that may not hold any are not read.
+        """
+        return self._everywhere(lambda columns: columns.where(predicate), may_hold)
+
+    def _everywhere(
+        self, look: Callable[[ShardColumns], Rows], may_hold: Callable[[Shard], bool] = lambda _: True
+    ) -> Rows:
+        shards = zip(self.shard_columns, self.manifest.shards)
+        found = [look(columns) + shard.first_row for columns, shard in shards if may_hold(shard)]
+        return np.concatenate([np.empty(0, np.int64), *found])
 
     def _vectors(self, space: Space) -> SpaceVectors:
         if space not in self.spaces:

@@ -3,6 +3,8 @@
     collection = news and date >= 2026-01-01 and not (has_audio or codec in (hevc, av1))
     uri ~ "s3://bucket/2024/*" and time >= 22:00 and duration_s < 90
 
+A filter also tells which shards can hold no such row, by what the manifest says of their collections and times.
+
 A comparison with a missing value is false. Fields: segment_id, video_id, uri, collection, codec, has_audio, start_s,
 end_s, duration_s (of the video), recorded_at (of the video), and date and time (of day, UTC) at which the segment was
 recorded. `~` is a glob over the whole text.
@@ -22,9 +24,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake.errors import QueryError
+from shotlake.index.manifest import Shard
 
 Column = Callable[[pa.RecordBatch], pa.Array]
 Predicate = Callable[[pa.RecordBatch], pa.BooleanArray]
+ShardPredicate = Callable[[Shard], bool]
 
 MAX_TOKENS = 400  # bounds the depth of the parser
 
@@ -42,6 +46,14 @@ _COMPARE: Mapping[str, Callable[..., Any]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """`rows(batch of columns)`: which rows pass. `may_hold(shard)`: false if no row of the shard can."""
+
+    rows: Predicate
+    may_hold: ShardPredicate = lambda _: True
+
+
+@dataclass(frozen=True, slots=True)
 class _Field:
     """What a name stands for, and how its values are written."""
 
@@ -50,13 +62,13 @@ class _Field:
     example: str
 
 
-def parse_filter(text: str) -> Predicate:
-    """A predicate of batches with the columns of the index. Errors: QueryError naming the place and what is allowed."""
+def parse_filter(text: str) -> Filter:
+    """A filter of batches with the columns of the index. Errors: QueryError naming the place and what is allowed."""
     tokens = _tokens(text)
     parser = _Parser(text, tokens)
-    predicate = parser.either()
+    parsed = parser.either()
     parser.expect_end()
-    return predicate
+    return parsed
 
 
 def _plain(name: str) -> Column:
@@ -130,43 +142,48 @@ class _Parser:
     def __init__(self, text: str, tokens: list[_Token]) -> None:
         self._text, self._tokens, self._next = text, tokens, 0
 
-    def either(self) -> Predicate:
+    def either(self) -> Filter:
         parts = [self.both()]
         while self._take("or"):
             parts.append(self.both())
-        return lambda batch: reduce(pc.or_, [_known(part(batch)) for part in parts])
+        return Filter(
+            lambda batch: reduce(pc.or_, [_known(part.rows(batch)) for part in parts]),
+            lambda shard: any(part.may_hold(shard) for part in parts),
+        )
 
-    def both(self) -> Predicate:
+    def both(self) -> Filter:
         parts = [self.negated()]
         while self._take("and"):
             parts.append(self.negated())
-        return lambda batch: reduce(pc.and_, [_known(part(batch)) for part in parts])
+        return Filter(
+            lambda batch: reduce(pc.and_, [_known(part.rows(batch)) for part in parts]),
+            lambda shard: all(part.may_hold(shard) for part in parts),
+        )
 
-    def negated(self) -> Predicate:
+    def negated(self) -> Filter:
         if self._take("not"):
             inner = self.negated()
-            return lambda batch: pc.invert(_known(inner(batch)))
+            return Filter(lambda batch: pc.invert(_known(inner.rows(batch))))
         if self._take("("):
             inside = self.either()
             self._require(")")
             return inside
         return self.comparison()
 
-    def comparison(self) -> Predicate:
+    def comparison(self) -> Filter:
         token = self._pop("a field")
         field = _FIELDS.get(token.text)
         if field is None or token.kind != "word":
             raise self._error(token, f"{token.text!r} is not a field; there are {', '.join(_FIELDS)}")
         if self._take("in"):
-            return self._one_of(field)
+            return _prunable(token.text, "in", self._one_of(field))
         if self._take("~"):
-            return self._like(token, field)
+            return _prunable(token.text, "~", self._like(token, field))
         for sign, compare in _COMPARE.items():
             if self._take(sign):
-                wanted = self._value(field)
-                return lambda batch: compare(field.column(batch), wanted)
+                return _prunable(token.text, sign, _compared(field, compare, self._value(field)))
         if field.parse is _boolean:
-            return field.column
+            return Filter(field.column)
         raise self._error(token, f"behind {token.text!r} one of {' '.join(_COMPARE)} ~ in is missing")
 
     def expect_end(self) -> None:
@@ -216,6 +233,26 @@ class _Parser:
 
     def _error(self, token: _Token, what: str) -> QueryError:
         return QueryError(f"the filter {self._text!r}, letter {token.position + 1}: {what}")
+
+
+def _compared(field: _Field, compare: Callable[..., Any], wanted: Any) -> Predicate:
+    return lambda batch: compare(field.column(batch), wanted)
+
+
+def _prunable(name: str, sign: str, rows: Predicate) -> Filter:
+    """A comparison; of a collection, or of a time with an order, it is asked of what a shard says of itself too."""
+
+    def may_hold(shard: Shard) -> bool:
+        if name == "collection":
+            said = pa.record_batch({name: pa.array(shard.collections, pa.string())})
+        else:
+            said = pa.record_batch(
+                {name: pa.array([shard.recorded_from, shard.recorded_to], pa.timestamp("us", "UTC"))}
+            )
+        return bool(pc.any(_known(rows(said)), min_count=0).as_py())
+
+    is_ordered = name == "recorded_at" and sign in ("<", "<=", ">", ">=")
+    return Filter(rows, may_hold) if is_ordered or name == "collection" else Filter(rows)
 
 
 def _known(values: pa.BooleanArray) -> pa.BooleanArray:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from shotlake.index.manifest import Manifest, QueryKind
+from shotlake.index.manifest import Manifest, QueryKind, Shard
 from shotlake.index.searcher import Searcher
 from shotlake.query.fresh import FreshRows
 from shotlake.records import Space
@@ -89,9 +89,15 @@ class LiveRows:
         wanted = pa.array(list(values), pa.string())
         return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))
 
-    def where(self, predicate: Callable[[pa.RecordBatch], pa.BooleanArray]) -> Rows:
-        """Ascending numbers of the live rows for which `predicate(batch of columns)` is true."""
-        rows = [np.setdiff1d(self.searcher.where(predicate), self.hidden, assume_unique=True)]
+    def where(
+        self,
+        predicate: Callable[[pa.RecordBatch], pa.BooleanArray],
+        may_hold: Callable[[Shard], bool] = lambda _: True,
+    ) -> Rows:
+        """Ascending numbers of the live rows for which `predicate(batch of columns)` is true; of the shards only those
+        are read that `may_hold` some.
+        """
+        rows = [np.setdiff1d(self.searcher.where(predicate, may_hold), self.hidden, assume_unique=True)]
         if len(self.fresh):
             batch = self.fresh.columns.combine_chunks().to_batches()[0]
             rows.append(self.manifest.n_rows + np.flatnonzero(np.asarray(pc.fill_null(predicate(batch), False))))

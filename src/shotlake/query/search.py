@@ -129,7 +129,7 @@ class LakeSearch:
         chosen = self.config.query
         spaces = (request.space,) if request.space else chosen.rank_spaces or (chosen.space,)
         query = join_terms(request, terms, spaces, list(self.rows.searcher.spaces))
-        allowed = self.rows.where(parse_filter(request.filter)) if request.filter.strip() else None
+        allowed = self._allowed(request.filter) if request.filter.strip() else None
         encoded = time.perf_counter()
         find = CandidateFinder(self.rows, query, allowed)
         moments, page_end, is_more = self._page(query, find)
@@ -148,6 +148,10 @@ class LakeSearch:
             took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
             cursor=replace(page_end, n_hits=page_end.n_hits + len(hits)).to_text() if is_more else "",
         )
+
+    def _allowed(self, text: str) -> Rows:
+        wanted = parse_filter(text)
+        return self.rows.where(wanted.rows, wanted.may_hold)
 
     def _begin(self, request: SearchRequest) -> Cursor | None:
         """Where the page begins, if it is not the first. Errors: QueryError for the cursor of another query."""
