@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.flow.lakes import local_config, run
 
-from shotlake.flow import survey as survey_module
+from shotlake.flow import portions as portions_module
 from shotlake.records import Video
 from shotlake.table.lake import Lake
 from shotlake.table.readers import UriRange, known_videos, latest_videos
@@ -18,7 +18,7 @@ from shotlake.table.readers import UriRange, known_videos, latest_videos
 def test_portions_of_any_size_find_the_same_changes(
     portion: int, copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey_module, "PORTION", portion)
+    monkeypatch.setattr(portions_module, "PORTION", portion)
     first, second, third, fourth = sorted(copies.iterdir())
     (copies / "notes.txt").write_text("skipped")
     config = local_config(tmp_path / "lake")

@@ -12,10 +12,10 @@ from test_maintenance import commit, retire, seen
 
 from shotlake import storage
 from shotlake.config import TableConfig
-from shotlake.table.erase import erase, erased_videos, find_videos, readmit, search_traces
+from shotlake.table.erase import erase, erased_videos, find_videos, listed_again, search_traces
 from shotlake.table.files import data_uri, write_segments
 from shotlake.table.lake import Lake
-from shotlake.table.maintenance import compact, maintain
+from shotlake.table.maintenance import compact, forget, maintain
 from shotlake.table.readers import balance, finished_units, retired_videos
 from shotlake.table.rows import video_rows
 
@@ -79,6 +79,8 @@ def test_listed_again_a_superseded_video_is_new_and_an_erased_one_stays_out(lake
     erase(lake, {GONE.video.video_id: GONE.video.uri}, "e1", "me", "", CONFIG)
     retire(lake, KEPT)
     listed = pa.array([GONE.video.video_id, KEPT.video.video_id, make_unit(3).video.video_id])
-    assert readmit(lake, listed, KEY).to_pylist() == [GONE.video.video_id]
+    back, erased = listed_again(lake, listed, KEY)
+    assert (back.to_pylist(), erased.to_pylist()) == ([KEPT.video.video_id], [GONE.video.video_id])
+    forget(lake, back, KEY)
     assert retired_videos(lake, KEY).to_pylist() == [GONE.video.video_id]
     assert set(finished_units(lake, KEY)["video_id"].to_pylist()) == {GONE.video.video_id}

@@ -23,6 +23,7 @@ from shotlake.errors import CommitError, TooManyFailures
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.ledger import Ledger, UnitTally, add_usage
 from shotlake.flow.pools import Job, Machines, Report, cluster, machines, pools_of
+from shotlake.flow.portions import Scope
 from shotlake.flow.run_report import RunReport, RunStatus
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.steps import provenance
@@ -144,9 +145,9 @@ class Run:
         self.lake.append(table, rows, (f"{self.run_id}/{table}", self._sequence))
 
     @property
-    def again(self) -> Again:
-        """What of earlier losses is tried again."""
-        return Again(self.config.flow.max_attempts, self.retried)
+    def scope(self) -> Scope:
+        """What a listing is compared with."""
+        return Scope(self.lake, self.space, self.config, Again(self.config.flow.max_attempts, self.retried))
 
     @property
     def is_full(self) -> bool:

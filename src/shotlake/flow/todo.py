@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,25 @@ class Todo:
 
         `root` is what the prefixes of `catalog.first` are relative to.
         """
-        self._writer.close()
-        self._file.close()
-        with pa.memory_map(str(self._path)) as file:
-            rows = pa.ipc.open_file(file).read_all()
+        with self._rows() as rows:
             turns = _turns(rows, config, root.rstrip("/") + "/")
             for start in range(0, len(rows), n_videos):
                 mine = turns[start : start + n_videos] if turns is not None else None
                 yield list(videos_of(rows.slice(start, n_videos) if mine is None else rows.take(mine)))
+
+    def spread(self, n_videos: int) -> list[Video]:
+        """So many of the videos, or all if there are fewer, evenly spread over their URIs."""
+        with self._rows() as rows:
+            chosen = np.unique(np.linspace(0, max(0, len(rows) - 1), min(n_videos, len(rows))).astype(np.int64))
+            return list(videos_of(rows.take(chosen)))
+
+    @contextmanager
+    def _rows(self) -> Iterator[pa.Table]:
+        """All that was added; nothing can be added any more."""
+        self._writer.close()
+        self._file.close()
+        with pa.memory_map(str(self._path)) as file:
+            yield pa.ipc.open_file(file).read_all()
 
 
 def _turns(rows: pa.Table, config: CatalogConfig, root: str) -> pa.Array | None:

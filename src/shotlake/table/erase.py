@@ -25,7 +25,7 @@ from shotlake.errors import NotFound
 from shotlake.table.committer import complete_commits
 from shotlake.table.lake import Lake, delta_errors
 from shotlake.table.lease import Lease
-from shotlake.table.maintenance import LEASE_KEY, blank_videos, checkpoint, delete_videos, forget
+from shotlake.table.maintenance import LEASE_KEY, blank_videos, checkpoint, delete_videos
 from shotlake.table.readers import retired_videos
 from shotlake.table.rewrite import data_files
 from shotlake.table.rows import table_of
@@ -71,18 +71,10 @@ def erased_videos(lake: Lake) -> pa.Array:
     return pc.unique(lake.read("retired", ["video_id"], pc.field("reason") == ERASED)["video_id"].combine_chunks())
 
 
-def readmit(lake: Lake, listed: pa.Array, embed_key: str) -> pa.Array:
-    """Prepare retired videos that are listed again, and give those of `listed` (ids) that were erased.
-
-    A superseded one, whose object got its old content back, is as new afterwards. An erased one stays retired: leave it
-    out. Call it under the lease, before `finished_units`.
-    """
-    erased = erased_videos(lake)
-    retired = retired_videos(lake, embed_key)
-    back = listed.filter(pc.and_not(pc.is_in(listed, retired), pc.is_in(listed, erased)))
-    if len(back):
-        forget(lake, back, embed_key)
-    return listed.filter(pc.is_in(listed, erased))
+def listed_again(lake: Lake, listed: pa.Array, embed_key: str) -> tuple[pa.Array, pa.Array]:
+    """Of `listed` (ids) the superseded ones, whose objects got their old content back, and the erased ones."""
+    erased = pc.is_in(listed, erased_videos(lake))
+    return listed.filter(pc.and_not(pc.is_in(listed, retired_videos(lake, embed_key)), erased)), listed.filter(erased)
 
 
 def erase(

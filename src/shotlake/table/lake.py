@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -52,9 +52,7 @@ class Lake:
             if name not in present:
                 lake._create(name, schema)
         lake._check_format()
-        lacking = [f"{name}.{column}" for name in present for column in lake.missing_columns(name)]
-        if lacking:
-            raise LakeFormat(f"the lake at {lake.root!r} lacks {', '.join(lacking)}; run `shotlake migrate`")
+        lake.check_columns(present)
         return lake
 
     @classmethod
@@ -73,6 +71,12 @@ class Lake:
     def version(self, table: str) -> int:
         """The newest version of a table."""
         return int(self.table(table).version())
+
+    def check_columns(self, tables: Iterable[str] = TABLES) -> None:
+        """Errors: LakeFormat if tables lack columns that this version writes."""
+        lacking = [f"{table}.{column}" for table in tables for column in self.missing_columns(table)]
+        if lacking:
+            raise LakeFormat(f"the lake at {self.root!r} lacks {', '.join(lacking)}; run `shotlake migrate`")
 
     def missing_columns(self, table: str) -> list[str]:
         """Columns that this version writes and the table does not have yet."""

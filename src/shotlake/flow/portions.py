@@ -1,0 +1,106 @@
+"""A listing in portions, each against what the lake knows of its range of URIs. Nothing is written here.
+
+Every listed object is counted in exactly one class. Memory does not grow with the archive: a portion meets only the
+rows of its range, and the files of other ranges are not opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shotlake.catalog.changes import Again, compare, listed_table, lost_with, progress
+from shotlake.catalog.listing import Skipped, default_collection, is_unicode, list_videos
+from shotlake.config import Config
+from shotlake.flow.space import VectorSpace
+from shotlake.records import Video
+from shotlake.table.erase import listed_again
+from shotlake.table.lake import Lake
+from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units, known_videos, newest
+
+PORTION = 50_000  # listed objects that are compared with the lake together
+
+REPLACED = pa.schema([("video_id", pa.string()), ("uri", pa.string()), ("now", pa.string()), ("is_open", pa.bool_())])
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a listing is compared with: the lake, a space of it, and what of its losses is tried again."""
+
+    lake: Lake
+    space: VectorSpace
+    config: Config
+    again: Again
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """A part of a listing, which is all of a range of URIs.
+
+    `counts` has what is listed by its class of the books; what waits is `deferred` until it is done. `skipped` are
+    those that were not skipped before; `back` are ids of retired videos whose content is there again.
+    """
+
+    counts: Counter[str]
+    skipped: list[Skipped]
+    vanished: pa.Table
+    replaced: pa.Table  # REPLACED
+    waiting: pa.Table  # LISTED
+    back: pa.Array
+
+
+def portions(root: str, scope: Scope) -> Iterator[Portion]:
+    """List a root and find out what of it is new, changed, unfinished or to be tried again."""
+    start = ""
+    items = list_videos(root, default_collection(root), scope.config.catalog, scope.lake.root)
+    while part := list(islice(items, PORTION)):
+        last = max((item.uri for item in part if is_unicode(item.uri)), default="")
+        within = UriRange.between(start, last) if last else UriRange("", "")
+        yield _compared(part, within, root, scope)
+        start = within.end or start
+    yield _compared([], UriRange(start), root, scope)  # what vanished behind the last one
+
+
+def _compared(part: list[Video | Skipped], within: UriRange, root: str, scope: Scope) -> Portion:
+    lake, key, again = scope.lake, scope.space.key, scope.again
+    skipped = [item for item in part if isinstance(item, Skipped)]
+    listed = listed_table(item for item in part if isinstance(item, Video))
+    back, erased = listed_again(lake, listed["video_id"].combine_chunks(), key)
+    listed = listed.filter(pc.invert(pc.is_in(listed["video_id"], erased)))
+    ever = known_videos(lake, root, within)
+    known = newest(ever, "uri", "at")
+    changes = compare(listed, known)
+    durations = changes.unchanged.select(["video_id"]).join(known.select(["video_id", "duration_us"]), "video_id")
+    units = finished_units(lake, key, UNIT_COLUMNS, within.filter)
+    units = units.filter(pc.invert(pc.is_in(units["video_id"], back)))
+    standing = progress(durations, units, scope.space.clip_spec, again)
+    settled = pa.concat_arrays([rows["video_id"].combine_chunks() for rows in (standing.complete, standing.exhausted)])
+    waiting = listed.filter(pc.invert(pc.is_in(listed["video_id"], settled)))
+    counts = Counter(
+        listed=len(part),
+        skipped=len(skipped) + len(erased),
+        unchanged=len(standing.complete),
+        failed=len(standing.exhausted),
+        vanished=len(changes.vanished),
+        deferred=len(waiting),
+    )
+    before = set(known.filter(pc.equal(known["status"], "skipped"))["uri"].to_pylist())
+    replaced = _replaced(ever, listed, waiting)
+    if again.codes:  # the rest waits for an ordinary run
+        waiting = waiting.filter(pc.is_in(waiting["video_id"], lost_with(units, again.codes)))
+    new = [item for item in skipped if item.uri not in before]
+    return Portion(counts, new, changes.vanished, replaced, waiting, back)
+
+
+def _replaced(ever: pa.Table, listed: pa.Table, waiting: pa.Table) -> pa.Table:
+    """All else that the listed objects were ever known to hold, so that a run that died leaves nothing behind."""
+    pairs = ever.filter(pc.equal(ever["status"], "listed")).group_by(["uri", "video_id"]).aggregate([])
+    pairs = pairs.join(listed.select(["uri", "video_id"]).rename_columns(["uri", "now"]), "uri", join_type="inner")
+    pairs = pairs.filter(pc.not_equal(pairs["video_id"], pairs["now"]))
+    is_open = pc.is_in(pairs["now"], waiting["video_id"].combine_chunks())
+    return pairs.append_column("is_open", is_open).select(REPLACED.names).cast(REPLACED)
