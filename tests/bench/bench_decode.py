@@ -25,7 +25,8 @@ import av
 import numpy as np
 from decode_media import MEDIA, film_of_clips, loop, make_media, paint, painted_film
 from decode_peers import ask_peer, peer_python, reencode_cpu_s
-from decode_room import INPUT_MB, LONG_SIZE, Room, absent, bare_cpu_s, length_s, pss_mb, report, unit_of
+from decode_room import INPUT_MB, LONG_SIZE, Room, bare_cpu_s, length_s, pss_mb, unit_of
+from lines import absent, report
 
 from shotlake import storage
 from shotlake.config import DecodeConfig, EmbedConfig

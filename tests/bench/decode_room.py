@@ -1,8 +1,7 @@
-"""What the decode benchmark measures with: the limit L, a warm decoder, memory, and lines of JSON."""
+"""What the decode benchmark measures with: the limit L, a warm decoder, and memory."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -90,12 +89,3 @@ class Room:
         pairs = [(self.run(unit), bare_cpu_s(path)) for _ in range(runs)]
         ours, limit = (min(side) for side in zip(*pairs))
         return ours / limit
-
-
-def report(name: str, value: float, bound: float | None, sense: str = "max", **more: str) -> None:
-    line = {"name": name, "file": more.get("file", ""), "value": round(value, 4), "bound": bound, "sense": sense}
-    print(json.dumps(line | {"unit": more.get("unit", "CPU s / L"), "note": more.get("note", "")}), flush=True)
-
-
-def absent(name: str, why: str) -> None:
-    print(json.dumps({"name": name, "value": None, "bound": None, "note": f"not measured: {why}"}), flush=True)

@@ -16,8 +16,8 @@ from shotlake.records import Usage
 Scope = Literal["thread", "process", "tree"]
 
 
-def _tree_cpu_s() -> float:
-    """This process, its living descendants, and those that have ended and been waited for; in steps of 10 ms."""
+def tree_cpu_s(root: int | None = None) -> float:
+    """A process (this one), its living descendants, and those that have ended and been waited for; steps of 10 ms."""
     jiffies: dict[int, int] = {}
     children: dict[int, list[int]] = {}
     for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
@@ -27,13 +27,13 @@ def _tree_cpu_s() -> float:
             continue  # it has ended since; what it used stands with its parent
         children.setdefault(int(fields[1]), []).append(pid)
         jiffies[pid] = sum(map(int, fields[11:15]))  # utime, stime, and both of the children that were waited for
-    tree = [os.getpid()]
+    tree = [os.getpid() if root is None else root]
     for pid in tree:
         tree.extend(children.get(pid, []))
     return sum(jiffies.get(pid, 0) for pid in tree) / os.sysconf("SC_CLK_TCK")
 
 
-_CLOCKS = {"thread": time.thread_time, "process": time.process_time, "tree": _tree_cpu_s}
+_CLOCKS = {"thread": time.thread_time, "process": time.process_time, "tree": tree_cpu_s}
 
 
 class Meter:
