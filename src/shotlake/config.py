@@ -139,7 +139,9 @@ class IndexConfig(Section):
 
     spaces: tuple[Space, ...] = Field(("fused", "visual"), description="vector spaces of a generation")
     exact_below: Count = Field(200_000, description="at or below so many rows the index is exact")
-    codec: Literal["pq", "rabitq"] = Field("pq", description="code kept in memory; candidates are re-ranked exactly")
+    codec: Literal["pq", "rabitq", "pqfs"] = Field(
+        "pq", description="code kept in memory; candidates are re-ranked exactly"
+    )
     target_recall: Ratio = Field(0.95, description="recall@10 for text queries; publishing is refused under it")
     target_recall_segment: Ratio = Field(0.98, description="recall@10 for queries by segment; likewise")
     rows_per_shard: Positive = Field(25_000_000, description="rows a shard at the most")
