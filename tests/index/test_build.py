@@ -33,7 +33,7 @@ def vectors():
     return clustered(3000, 60, seed=1)  # 60 is not a multiple of 8
 
 
-@pytest.fixture(scope="module", params=["pq", "rabitq"])
+@pytest.fixture(scope="module", params=["pq", "rabitq", "pqfs"])
 def sharded(request, vectors, tmp_path_factory):
     """Three shards of a thousand rows: (index root, manifest)."""
     root = tmp_path_factory.mktemp(request.param) / "index"

@@ -26,9 +26,19 @@ def test_sample_and_shards(n_rows, sample, shards):
 def test_bytes_a_vector():
     pq = plan_index(10**6, 512, IndexConfig())
     assert pq.code_bytes + 8 == 72
-    assert pq.ram_bytes / pq.n_rows < 81
+    assert pq.ram_bytes / pq.n_rows < 77  # centroids are float16
     assert plan_index(10**6, 512, IndexConfig(codec="rabitq")).code_bytes + 8 == 80
     assert plan_index(10**6, 1020, IndexConfig()).index_dim == 1024
+
+
+def test_memory_of_a_build_is_that_of_its_sample_or_of_its_shards():
+    small, large = (plan_index(n, 512, IndexConfig()) for n in (10**6, 10**9))
+    assert 1.2e9 < small.build_bytes(1, 1_500) < 1.6e9
+    assert small.build_bytes(2, 1_500) - small.build_bytes(1, 1_500) == small.train_rows * 512 * 2
+    codes_of_a_shard = large.rows_per_shard * (large.code_bytes + 8)
+    exact = plan_index(200_000, 512, IndexConfig())
+    assert exact.build_bytes(1, 1_500) > 1.5 * exact.n_rows * exact.code_bytes
+    assert large.build_bytes(2, 1_500) > 3 * codes_of_a_shard
 
 
 def test_exact_at_the_border():

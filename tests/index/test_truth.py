@@ -14,7 +14,7 @@ def names(first: int, n: int) -> pa.Array:
     return pa.array([f"s{k}" for k in range(first, first + n)], pa.string())
 
 
-def collected(queries, vectors, ids=None, block=100):
+def collected(queries, vectors, ids=(), block=100):
     truth = Truth(queries, ids)
     for start in range(0, len(vectors), block):
         part = vectors[start : start + block]

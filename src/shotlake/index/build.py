@@ -61,7 +61,7 @@ def build_generation(
         training, held_out = sample_rows(rows, plan, config.spaces)
         trained = {space: train_epoch(draft.epoch / space, sample, plan) for space, sample in training.items()}
         truths: Truths = {
-            space: {"text": Truth(text_queries.vectors[space]), "segment": Truth(vectors, ids)}
+            space: {"text": Truth(text_queries.vectors[space]), "segment": Truth(vectors.astype(np.float32), ids)}
             for space, (ids, vectors) in held_out.items()
         }
         filled = fill_shards(rows, plan, ShardPlace(draft.generation, 0, 0), trained, truths)

@@ -14,10 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
-from shotlake.index.sizing import IndexPlan
+from shotlake.index.sizing import BLOCK_ROWS, IndexPlan
 from shotlake.records import Space
-
-BLOCK_ROWS = 8_192  # rows that are handled together; bounds memory
 
 SEGMENT_QUERIES = 500  # the truth costs as much as so many more lists to assign to
 
@@ -50,10 +48,14 @@ def vectors_of(batch: pa.RecordBatch, space: Space, dim: int) -> tuple[NDArray[n
     return rows, present
 
 
+Sample = tuple[pa.StringArray, NDArray[np.float16]]
+
+
 class SmallestIds:
     """The `size` vectors with the smallest segment ids: uniform, since ids are hashes, whatever the order of the rows.
 
-    With `largest` the other end, which shares no row with the first while both fit into the table.
+    With `largest` the other end, which shares no row with the first while both fit into the table. Memory is a quarter
+    more than what is kept, since rows that fall out give their places to those that come in.
     """
 
     def __init__(self, size: int, dim: int, largest: bool = False) -> None:
@@ -61,36 +63,41 @@ class SmallestIds:
         self._order = "descending" if largest else "ascending"
         self._passes = pc.greater if largest else pc.less
         self._ids = [pa.array([], pa.string())]
-        self._rows = [np.empty((0, dim), dtype=np.float16)]
-        self._n_pending = 0
+        self._n = 0
+        self._rows = np.empty((size + size // 4 + BLOCK_ROWS, dim), dtype=np.float16)
         self._last: str | None = None  # what an id has to be ahead of, once there are enough
 
     def add(self, ids: pa.StringArray, rows: NDArray[np.float16]) -> None:
-        """Look at B more rows [B, dim]."""
+        """Look at B more rows [B, dim], B at most BLOCK_ROWS."""
         if self._last is not None:
             ahead = self._passes(ids, self._last)
             ids, rows = ids.filter(ahead), rows[np.asarray(ahead)]
-        self._ids.append(ids)
-        self._rows.append(rows)
-        self._n_pending += len(ids)
-        if self._n_pending >= self._size:
+        if self._n + len(ids) > len(self._rows):
             self._settle()
+        self._rows[self._n : self._n + len(ids)] = rows
+        self._ids.append(ids)
+        self._n += len(ids)
 
-    def result(self) -> tuple[list[str], NDArray[np.float32]]:
+    def result(self) -> Sample:
         """Segment ids of the sample and its vectors [size, dim], in the order of the ids."""
-        self._settle()
-        return self._ids[0].to_pylist(), self._rows[0].astype(np.float32)
+        ids, best = self._best()
+        return ids.take(pa.array(best)), self._rows[best]
+
+    def _best(self) -> tuple[pa.StringArray, NDArray[np.int64]]:
+        """All ids that are held, and where the best of them stand."""
+        ids = pa.concat_arrays(self._ids)
+        return ids, np.asarray(pc.array_sort_indices(ids, order=self._order)[: self._size]).astype(np.int64)
 
     def _settle(self) -> None:
-        ids = pa.concat_arrays(self._ids)
-        best = pc.array_sort_indices(ids, order=self._order)[: self._size]
-        self._ids, self._rows = [ids.take(best)], [np.concatenate(self._rows)[np.asarray(best)]]
-        self._n_pending = 0
-        if len(best) == self._size:
-            self._last = self._ids[0][-1].as_py()
-
-
-Sample = tuple[list[str], NDArray[np.float32]]
+        ids, best = self._best()
+        kept = np.zeros(self._n, dtype=np.bool_)
+        kept[best] = True
+        free = np.flatnonzero(~kept[: self._size])
+        places = np.arange(self._size)
+        places[free] = self._size + np.flatnonzero(kept[self._size :])
+        self._rows[free] = self._rows[places[free]]
+        self._ids, self._n = [ids.take(pa.array(places))], self._size
+        self._last = ids[int(best[-1])].as_py()
 
 
 def sample_rows(
@@ -105,8 +112,8 @@ def sample_rows(
             ids = block.column("segment_id").cast(pa.string()).filter(present)
             training[space].add(ids, vectors[present])
             queries[space].add(ids, vectors[present])
-    samples = {space: sample.result() for space, sample in training.items()}
-    filled = [space for space in spaces if samples[space][0]]
+    samples = {space: training.pop(space).result() for space in spaces}
+    filled = [space for space in spaces if len(samples[space][0])]
     if not filled:
         raise IndexingError(f"no row has a vector in the spaces {list(spaces)}; verify the lake")
     return {space: samples[space] for space in filled}, {space: queries[space].result() for space in filled}

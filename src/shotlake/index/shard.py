@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shotlake.index.columns import COLUMNS, IDS_ONLY, ColumnWriter, select_columns
 from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, STATS_NAME, Shard, SpaceShard
 from shotlake.index.rows import vectors_of
-from shotlake.index.training import padded
+from shotlake.index.training import decoded, padded, wide_quantiser
 from shotlake.index.truth import Truth
 from shotlake.records import Space
 
@@ -80,6 +80,9 @@ class _SpaceFiles:
     def __init__(self, directory: Path, index: faiss.IndexIVF, dim: int, schema: pa.Schema) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.index, self.dim = directory, index, dim
+        self._compact, self._wide = index.quantizer, wide_quantiser(index.quantizer)
+        self._compact.this.own(index.own_fields)  # while another stands in its place, it is ours to delete
+        index.own_fields, index.quantizer = False, self._wide
         self._rows = (directory / ROWS_NAME).open("wb")
         self._columns = ColumnWriter(directory / COLUMNS_NAME, schema)
         self._errors: list[NDArray[np.float32]] = []
@@ -92,16 +95,14 @@ class _SpaceFiles:
         if not len(ids):
             return
         vectors = padded(rows[present], self.index.d)
-        lists = self.index.quantizer.assign(vectors, 1).ravel()
-        pointer = faiss.swig_ptr
-        self.index.add_core(len(ids), pointer(vectors), pointer(ids), pointer(lists))
+        self.index.add_with_ids(vectors, ids)
         sample = vectors[:ERROR_SAMPLE]
-        decoded = self.index.sa_decode(self.index.sa_encode(sample))
-        self._errors.append(((sample - decoded) ** 2).sum(axis=1))
+        self._errors.append(((sample - decoded(self.index, sample)) ** 2).sum(axis=1))
 
     def close(self, shard: Shard, path: str, cpu_s: float) -> SpaceShard:
         self._rows.close()
         self._columns.close()
+        self.index.quantizer = self._compact
         faiss.write_index(self.index, str(self.directory / INDEX_NAME))
         entry = SpaceShard(
             shard=shard.name,

@@ -9,12 +9,14 @@ from typing import Literal
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 
-Codec = Literal["exact", "pq", "rabitq"]
+Codec = Literal["exact", "pq", "rabitq", "pqfs"]
 
 PQ_CENTROIDS = 256  # of each sub-quantiser: 8 bits
 MIN_POINTS_PER_LIST = 39  # below it faiss itself warns that k-means is starved
 HNSW_FROM_LISTS = 32_768  # a flat search of more centroids costs more than the scan
 ID_BYTES = 8
+BLOCK_ROWS = 8_192  # rows that are handled together while shards are filled
+WORKING_BYTES = 64 << 20  # batches of the table, ids, and what allocators keep
 COLUMN_BYTES = 300  # of a row in columns.arrow, with a uri of a hundred letters
 
 
@@ -38,13 +40,27 @@ class IndexPlan:
 
     @property
     def ram_bytes(self) -> int:
-        """Codes, ids and centroids that a searcher keeps hot."""
-        return self.n_rows * (self.code_bytes + ID_BYTES) + self.nlist * self.index_dim * 4
+        """Codes, ids, centroids and codebook that a searcher keeps hot."""
+        value = 2 if self.nlist < HNSW_FROM_LISTS else 4  # bytes of a centroid's value
+        codebook = {"pq": PQ_CENTROIDS, "pqfs": 16}.get(self.codec, 0) * self.index_dim * 4
+        return self.n_rows * (self.code_bytes + ID_BYTES) + self.nlist * self.index_dim * value + codebook
 
     @property
     def disk_bytes(self) -> int:
         """The index and the float16 rows; columns come on top, once."""
         return self.ram_bytes + self.n_rows * self.dim * 2
+
+    def build_bytes(self, n_spaces: int, n_queries: int) -> int:
+        """Memory that a build needs at its worst: while it trains a space, or while it fills a shard of all of them.
+
+        Training holds a float16 sample of every space, one of them as float32 and once more rotated, and the centroids
+        three times. Filling holds lists that grow by doubling, and the scores of a block for `n_queries`.
+        """
+        sample = self.train_rows * self.index_dim
+        training = n_spaces * sample * 2 + sample * 8 + self.nlist * self.index_dim * 12
+        lists = self.rows_per_shard * (self.code_bytes + ID_BYTES) * 3 // 2 + self.nlist * self.index_dim * 6
+        block = BLOCK_ROWS * (self.index_dim * 12 + n_queries * 6)
+        return max(training, n_spaces * lists + block) + WORKING_BYTES
 
     def scratch_bytes(self, n_spaces: int) -> int:
         """What a build of so many spaces stages on the local disk."""
@@ -58,7 +74,7 @@ def plan_index(n_rows: int, dim: int, config: IndexConfig) -> IndexPlan:
     index_dim = -(-dim // 8) * 8  # zeros behind the last value change no inner product
     exact = n_rows <= config.exact_below
     codec: Codec = "exact" if exact else config.codec
-    if codec == "pq" and n_rows < PQ_CENTROIDS:
+    if codec in ("pq", "pqfs") and n_rows < PQ_CENTROIDS:
         raise IndexingError(
             f"a product quantiser needs {PQ_CENTROIDS} rows to train, the table has {n_rows}; "
             f"set index.exact_below to {n_rows} or more"
@@ -73,8 +89,13 @@ def plan_index(n_rows: int, dim: int, config: IndexConfig) -> IndexPlan:
         nlist=nlist,
         train_rows=1 if exact else min(n_rows, enough),
         n_shards=-(-n_rows // config.rows_per_shard),
-        code_bytes={"exact": index_dim * 2, "pq": index_dim // 8, "rabitq": index_dim // 8 + 8}[codec],
+        code_bytes=code_bytes(codec, index_dim),
     )
+
+
+def code_bytes(codec: Codec, index_dim: int) -> int:
+    """Bytes of one vector's code: a byte for 8 values, or 4 bits for 4 of them, or a bit for each and two factors."""
+    return {"exact": index_dim * 2, "pq": index_dim // 8, "pqfs": index_dim // 8, "rabitq": index_dim // 8 + 8}[codec]
 
 
 def list_count(n_rows: int) -> int:

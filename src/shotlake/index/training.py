@@ -1,6 +1,7 @@
 """An epoch: the coarse quantiser and the codebook of a space, trained once and shared by all of its shards.
 
-What comes out is an empty, trained `faiss.IndexIVF`; the exact index is the case of one list of float16 codes.
+What comes out is an empty, trained `faiss.IndexIVF`; the exact index is the case of one list of float16 codes. A flat
+quantiser is kept in float16 and multiplied in float32: rows are assigned to the very centroids that queries meet.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from shotlake.index.sizing import HNSW_FROM_LISTS, PQ_CENTROIDS, IndexPlan
 
 ITERATIONS = 12  # of k-means; more change recall by less than its noise
 SEED = 20_11
+PRUNED_FROM_LISTS = 1_024  # from so many on, SuperKMeans skips most products and finds as good centroids
 
 
 def padded(vectors: NDArray[np.floating], index_dim: int) -> NDArray[np.float32]:
@@ -25,12 +27,12 @@ def padded(vectors: NDArray[np.floating], index_dim: int) -> NDArray[np.float32]
     return out
 
 
-def train_space(sample: NDArray[np.float32], plan: IndexPlan) -> faiss.IndexIVF:
+def train_space(sample: NDArray[np.floating], plan: IndexPlan) -> faiss.IndexIVF:
     """The trained, empty index from a sample [N, dim]. Deterministic on one thread. Errors: IndexingError."""
     vectors = padded(sample, plan.index_dim)
-    quantiser = _coarse_quantiser(vectors, plan)
-    index = _empty_index(quantiser, plan)
-    if plan.codec == "pq":
+    compact = _coarse_quantiser(_centroids(vectors, plan), plan)
+    index = _empty_index(wide_quantiser(compact), plan)
+    if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan):
         if len(vectors) < PQ_CENTROIDS:
             raise IndexingError(
                 f"a product quantiser needs {PQ_CENTROIDS} vectors to train, this space has {len(vectors)}; "
@@ -38,29 +40,51 @@ def train_space(sample: NDArray[np.float32], plan: IndexPlan) -> faiss.IndexIVF:
             )
         index.pq.cp.min_points_per_centroid = 1  # the sample is as large as the table allows
     index.train(vectors)
+    index.quantizer = compact
+    faiss.add_to_referenced_objects(index, compact)
     return index
 
 
-def _coarse_quantiser(vectors: NDArray[np.float32], plan: IndexPlan) -> faiss.Index:
-    dim, nlist = plan.index_dim, plan.nlist
+def wide_quantiser(compact: faiss.Index) -> faiss.Index:
+    """The same centroids as float32, for rows that are assigned in blocks: only those are multiplied as matrices."""
+    compact = faiss.downcast_index(compact)
+    if not isinstance(compact, faiss.IndexScalarQuantizer):
+        return compact
+    wide = faiss.IndexFlatIP(compact.d)
+    wide.add(compact.reconstruct_n(0, compact.ntotal))
+    return wide
+
+
+def decoded(index: faiss.IndexIVF, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What is left of the vectors [N, index_dim] in the codes of the index."""
+    if isinstance(index, faiss.IndexIVFPQFastScan):  # its own sa_decode reads behind its tables (1.15)
+        return index.pq.decode(index.pq.compute_codes(vectors))
+    return index.sa_decode(index.sa_encode(vectors))
+
+
+def _centroids(vectors: NDArray[np.float32], plan: IndexPlan) -> NDArray[np.float32]:
+    """[nlist, index_dim] unit vectors. Few lists do not gain from pruning, and are found by plain k-means."""
     if plan.codec == "exact":
-        centroids = np.zeros((1, dim), dtype=np.float32)
+        return np.zeros((1, plan.index_dim), dtype=np.float32)
+    kmeans = (faiss.SuperKmeans if plan.nlist >= PRUNED_FROM_LISTS else faiss.Kmeans)(
+        plan.index_dim,
+        plan.nlist,
+        niter=ITERATIONS,
+        seed=SEED,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=-(-len(vectors) // plan.nlist),
+    )
+    kmeans.train(vectors)
+    return kmeans.centroids
+
+
+def _coarse_quantiser(centroids: NDArray[np.float32], plan: IndexPlan) -> faiss.Index:
+    if plan.nlist >= HNSW_FROM_LISTS:
+        quantiser = faiss.IndexHNSWFlat(plan.index_dim, 32, faiss.METRIC_INNER_PRODUCT)
     else:
-        kmeans = faiss.Kmeans(
-            dim,
-            nlist,
-            niter=ITERATIONS,
-            seed=SEED,
-            spherical=True,
-            min_points_per_centroid=1,
-            max_points_per_centroid=-(-len(vectors) // nlist),
-        )
-        kmeans.train(vectors)
-        centroids = kmeans.centroids
-    if nlist >= HNSW_FROM_LISTS:
-        quantiser = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
-    else:
-        quantiser = faiss.IndexFlatIP(dim)
+        half = faiss.ScalarQuantizer.QT_fp16
+        quantiser = faiss.IndexScalarQuantizer(plan.index_dim, half, faiss.METRIC_INNER_PRODUCT)
     quantiser.add(centroids)
     return quantiser
 
@@ -73,5 +97,7 @@ def _empty_index(quantiser: faiss.Index, plan: IndexPlan) -> faiss.IndexIVF:
             return faiss.IndexIVFScalarQuantizer(quantiser, dim, 1, half, metric, False)
         case "pq":
             return faiss.IndexIVFPQ(quantiser, dim, plan.nlist, dim // 8, 8, metric)
+        case "pqfs":
+            return faiss.IndexIVFPQFastScan(quantiser, dim, plan.nlist, dim // 4, 4, metric)
         case "rabitq":
             return faiss.IndexIVFRaBitQ(quantiser, dim, plan.nlist, metric)

@@ -6,6 +6,7 @@ other. A query that is itself a row does not find itself. More than ten are kept
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ _ARRAYS = ("queries", "own_rows", "scores", "rows", "floor")
 class Truth:
     """Q queries [Q, D] of one kind; `ids` are their segment ids, where they are rows of the table themselves."""
 
-    def __init__(self, queries: NDArray[np.float32], ids: list[str] | None = None) -> None:
+    def __init__(self, queries: NDArray[np.float32], ids: Sequence[str] | pa.StringArray = ()) -> None:
         self.queries = queries
         self.own_rows = np.full(len(queries), -1, dtype=np.int64)
         self.scores = np.full((len(queries), KEPT), -np.inf, dtype=np.float32)  # best first
         self.rows = np.full((len(queries), KEPT), -1, dtype=np.int64)
         self.floor = np.full(len(queries), -np.inf, dtype=np.float32)  # below it rows have been forgotten
-        self._ids = pa.array(ids or [], pa.string())
+        self._ids = pa.array(ids, pa.string())
 
     def add(self, first_row: int, ids: pa.StringArray, block: NDArray[np.float32]) -> None:
         """Look at the rows `first_row...` [B, D]; rows of zeros have no vector and count for nothing."""

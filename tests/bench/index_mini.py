@@ -1,0 +1,45 @@
+"""Clips of the rendered world through the shipped encoder: vectors as a real model gives them, with captions to ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from shotlake.config import EmbedConfig
+from shotlake.embed.load import load_encoder
+from shotlake.embed.mini.examples import render_examples
+from shotlake.embed.mini.windows import choose_kind, draw_window
+from shotlake.records import ClipBatch
+from shotlake.world.scenes import draw_thing
+
+BATCH = 64
+WORLD = 3  # the backgrounds of the demo's archive, which the encoder has not seen
+
+
+def embed_world(n: int, path: Path) -> np.ndarray:
+    """Render `n` clips, write their fused vectors as float32, and give those of the encoder's captions [Q, D]."""
+    encoder = load_encoder(EmbedConfig(model="mini"))
+    rng = np.random.default_rng(2_011)
+    with path.open("wb") as file:
+        for start in range(0, n, BATCH):
+            encoder.embed_clips(render(min(BATCH, n - start), rng))["fused"].tofile(file)
+    return encoder.embed_text(encoder.captions())["fused"]
+
+
+def render(count: int, rng: np.random.Generator) -> ClipBatch:
+    """So many clips of all kinds, as a decoder hands them over."""
+    windows = [draw_window(choose_kind(rng), draw_thing, rng, WORLD, silent_ratio=0.1) for _ in range(count)]
+    clips = render_examples(windows, rng)
+    cell = np.arange(count)
+    return ClipBatch(
+        segment_id=cell.astype(str).astype(object),
+        cell=cell,
+        start_us=cell * 2_000_000,
+        end_us=(cell + 1) * 2_000_000,
+        frames=clips.frames,
+        frame_mask=clips.frame_mask,
+        frame_us=np.zeros(clips.frame_mask.shape, np.int64),
+        waveform=clips.waveform,
+        sample_mask=clips.sample_mask,
+    )
