@@ -176,6 +176,16 @@ class Usage:
             self.requests + other.requests,
         )
 
+    def scaled(self, factor: float) -> Usage:
+        """So many times as much."""
+        return Usage(
+            self.cpu_s * factor,
+            self.gpu_s * factor,
+            self.wall_s * factor,
+            round(self.bytes_read * factor),
+            round(self.requests * factor),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class UnitOutcome:

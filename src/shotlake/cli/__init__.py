@@ -8,7 +8,7 @@ from typing import cast
 
 import typer
 
-from shotlake.cli import ask, evaluate, job, lake
+from shotlake.cli import ahead, ask, evaluate, job, lake
 from shotlake.errors import ShotlakeError
 from shotlake.terminal import say
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (job, ask, lake):
+for part in (ahead, job, ask, lake):
     app.add_typer(part.app)
 app.add_typer(evaluate.app, name="eval")
 
