@@ -82,6 +82,17 @@ def test_a_listing_has_every_object_once_in_key_order(root: str) -> None:
         assert item.modified_at.tzinfo is not None
 
 
+@pytest.mark.parametrize(
+    ("after", "until", "kept"), [("a", "a/x", ["a.mp4", "a/x"]), ("a/x", None, ["b"]), ("", "a.mp4", ["a", "a.mp4"])]
+)
+def test_a_part_of_a_listing_is_behind_one_key_up_to_another(
+    root: str, after: str, until: str | None, kept: list[str]
+) -> None:
+    for key in ("a.mp4", "a/x", "b") if kept[0] != "a" else ("a", "a.mp4", "b"):
+        storage.write_bytes(storage.join(root, key), b"x")
+    assert [found.key for found in storage.list_objects(root, after, until)] == kept
+
+
 def test_one_object_is_a_root_too(root: str) -> None:
     storage.write_bytes(storage.join(root, "a.mp4"), b"x")
     storage.write_bytes(storage.join(root, "a.mp4.bak"), b"x")

@@ -10,11 +10,12 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from shotlake.errors import ConfigError
 from shotlake.records import Space, stable_id
@@ -23,6 +24,7 @@ Seconds = Annotated[float, Field(ge=0, le=10_000_000)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+UtcTime = Annotated[datetime, AfterValidator(lambda at: at if at.tzinfo else at.replace(tzinfo=UTC))]
 
 
 class Section(BaseModel):
@@ -50,7 +52,9 @@ class CatalogConfig(Section):
     order: Literal["key", "newest"] = Field("key", description="whose turn it is: by key, or the newest first")
     first: tuple[str, ...] = Field((), description="prefixes of keys that come before all others, in this order")
     settle_s: Seconds = Field(0, description="objects modified within so many seconds wait for the next run")
+    modified_since: UtcTime | None = Field(None, description="objects last modified before this are skipped")
     min_bytes: Count = Field(0, description="smaller objects are skipped; 0 keeps all, empty ones become failures")
+    max_bytes: Count = Field(0, description="larger objects are skipped; 0 sets no limit")
     unit_s: Annotated[float, Field(gt=0, le=86_400)] = Field(600, description="about how long a work unit is")
     block_s: Annotated[float, Field(gt=0, le=86_400)] = Field(
         600, description="seconds of video a task, of one or more units"
@@ -154,7 +158,9 @@ class IndexConfig(Section):
 class QueryConfig(Section):
     """How hits become moments."""
 
-    space: Space = Field("fused", description="space that ranks the hits")
+    space: Space | Literal["auto"] = Field(
+        "fused", description="space that ranks the hits; auto takes that in which a query comes closest to a match"
+    )
     rank_spaces: tuple[Space, ...] = Field(
         (), description="two or more spaces whose ranked lists are joined, such as [visual, audio], instead of `space`"
     )

@@ -97,6 +97,15 @@ def test_exclude_and_size_give_their_reasons(tmp_path: Path) -> None:
     assert skipped == {"raw/a.mp4": "excluded by raw/**", "b.mp4": "smaller than 50 bytes"}
 
 
+def test_sizes_and_ages_have_bounds(tmp_path: Path) -> None:
+    fill(str(tmp_path), "old.mp4", "small.mp4")
+    fill(str(tmp_path), "large.mp4", size=100)
+    os.utime(tmp_path / "old.mp4", (0, 0))
+    videos, skipped = names(str(tmp_path), max_bytes=50, modified_since="2000-01-01")
+    assert videos == ["small.mp4"]
+    assert skipped == {"large.mp4": "larger than 50 bytes", "old.mp4": "modified before 2000-01-01T00:00:00Z"}
+
+
 def test_a_lake_under_the_root_is_not_the_archive(tmp_path: Path) -> None:
     fill(str(tmp_path), "a.mp4", "lake/tables/segments/x.parquet", "lakeside.mp4")
     found = list(list_videos(str(tmp_path), None, CatalogConfig(), lake_root=str(tmp_path / "lake")))

@@ -27,6 +27,7 @@ from shotlake.table.readers import (
     live_segments,
     matrix,
     read_vectors,
+    sampled_uris,
     standing_failures,
 )
 from shotlake.table.rows import failure_rows, table_of, unit_rows, video_rows
@@ -190,3 +191,14 @@ def test_failures_stand_once_until_they_are_made_good(lake: Lake) -> None:
     assert standing() == [*second, ("/archive/3.mp4", 0, 0, "corrupt")]
     record(2, make_outcome(replace(range_again, attempt=3)), make_outcome(make_unit(2, 0, 4)))
     assert standing() == [("/archive/3.mp4", 0, 0, "corrupt")]
+
+
+def test_one_of_so_many_uris_is_sampled_whatever_the_batches_are(lake: Lake) -> None:
+    for first in (1, 4, 5):  # files of three, one and five rows
+        count = {1: 3, 4: 1, 5: 5}[first]
+        videos = [(make_video(number), None) for number in range(first, first + count)]
+        lake.append("videos", video_rows(videos, "/archive", "r1", AT))
+    everything = sampled_uris(lake, "/archive", 1)
+    assert everything == sorted(make_video(number).uri for number in range(1, 10))
+    assert len(sampled_uris(lake, "/archive", 3)) == 3
+    assert sampled_uris(lake, "/elsewhere", 1) == []

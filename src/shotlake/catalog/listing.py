@@ -5,10 +5,11 @@ Nothing is judged by its extension except the suffixes that the configuration na
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from shotlake import storage
@@ -17,6 +18,8 @@ from shotlake.catalog.sources import list_source
 from shotlake.config import CatalogConfig
 from shotlake.records import Video
 from shotlake.storage import ObjectInfo
+
+BEGIN_OF_TIME, END_OF_TIME = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +38,71 @@ def default_collection(root: str) -> str:
 
 
 def list_videos(
-    root: str, collection: str | None, config: CatalogConfig, lake_root: str | None = None
+    root: str,
+    collection: str | None,
+    config: CatalogConfig,
+    lake_root: str | None = None,
+    cuts: Sequence[str] = (),
 ) -> Iterator[Video | Skipped]:
     """Every object of a source, in the order of their URIs; a lake that lies under it is left out in silence.
 
+    `cuts`: URIs between which a prefix may be listed side by side, ascending; its folders are looked for if there are
+    none.
     Errors: SourceMissing, AccessDenied, BadInventory, StoreError; ConfigError for a pattern that is none.
     """
     root = storage.normalise(root)
     own = storage.normalise(lake_root) + "/" if lake_root else None
     name = collection or default_collection(root)
-    now = datetime.now(UTC)
-    for found in list_source(root):
+    rules = SkipRules(config, datetime.now(UTC))
+    for found in list_source(root, cuts):
         if own and found.uri.startswith(own):
             continue
-        reason = skip_reason(found, config, now)
+        reason = rules.reason(found)
         if reason:
             yield Skipped(found.uri, found.key, found.size_bytes, reason)
         else:
-            recorded = recorded_at(found.key, config)
+            recorded = recorded_at(found.key, config) if config.recorded_pattern else None
             yield Video(found.uri, found.etag, found.size_bytes, found.modified_at, name, found.version_id, recorded)
 
 
-def skip_reason(found: ObjectInfo, config: CatalogConfig, now: datetime) -> str:
-    """Why an object is not probed, or "" if it is; `now` is when the listing began."""
-    key = found.key
-    if key.endswith("/"):
-        return "folder marker"
-    if not is_unicode(found.uri):
-        return "name is not UTF-8"
-    if not any(_pattern(glob).fullmatch(key) for glob in config.include):
-        return "not in catalog.include"
-    for glob in config.exclude:
-        if _pattern(glob).fullmatch(key):
-            return f"excluded by {glob}"
-    for suffix in config.skip_suffixes:
-        if key.lower().endswith(suffix.lower()):
-            return f"suffix {suffix}"
-    if found.size_bytes < config.min_bytes:
-        return f"smaller than {config.min_bytes} bytes"
-    if found.storage_class in config.skip_storage_classes:
-        return f"storage class {found.storage_class}"
-    if config.settle_s and (now - found.modified_at).total_seconds() < config.settle_s:
-        return f"modified less than {config.settle_s:g} s ago"
-    return ""
+class SkipRules:
+    """Why objects are not probed: what the configuration says, made ready once, since every object is asked about."""
+
+    def __init__(self, config: CatalogConfig, now: datetime) -> None:
+        self._config = config
+        self._include = [] if "**" in config.include else [_pattern(glob) for glob in config.include]
+        self._exclude = [(glob, _pattern(glob)) for glob in config.exclude]
+        self._suffixes = tuple(suffix.lower() for suffix in config.skip_suffixes)
+        self._min_bytes, self._max_bytes = config.min_bytes, config.max_bytes or math.inf
+        self._settled = now - timedelta(seconds=config.settle_s) if config.settle_s else END_OF_TIME
+        self._since = config.modified_since or BEGIN_OF_TIME
+        self._classes = frozenset(config.skip_storage_classes)
+
+    def reason(self, found: ObjectInfo) -> str:
+        """Why an object is not probed, or "" if it is."""
+        key, config = found.key, self._config
+        if key.endswith("/"):
+            return "folder marker"
+        if not is_unicode(found.uri):
+            return "name is not UTF-8"
+        if self._include and not any(pattern.fullmatch(key) for pattern in self._include):
+            return "not in catalog.include"
+        for glob, pattern in self._exclude:
+            if pattern.fullmatch(key):
+                return f"excluded by {glob}"
+        if key.lower().endswith(self._suffixes):
+            return f"suffix {next(suffix for suffix in self._suffixes if key.lower().endswith(suffix))}"
+        if found.size_bytes < self._min_bytes:
+            return f"smaller than {config.min_bytes} bytes"
+        if found.size_bytes > self._max_bytes:
+            return f"larger than {config.max_bytes} bytes"
+        if found.storage_class in self._classes:
+            return f"storage class {found.storage_class}"
+        if found.modified_at > self._settled:
+            return f"modified less than {config.settle_s:g} s ago"
+        if found.modified_at < self._since:
+            return f"modified before {self._since:%Y-%m-%dT%H:%M:%SZ}"
+        return ""
 
 
 def is_unicode(text: str) -> bool:

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_plus
@@ -23,6 +23,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from shotlake import storage
+from shotlake.catalog.fanout import list_tree
 from shotlake.catalog.order import in_order
 from shotlake.errors import BadInventory, NotFound, SourceMissing
 from shotlake.storage import ObjectInfo
@@ -32,14 +33,17 @@ LISTS = (".txt", ".csv", ".parquet")
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def list_source(root: str) -> Iterator[ObjectInfo]:
-    """Every object of a source, by URI. Errors: SourceMissing, AccessDenied, BadInventory, StoreError."""
+def list_source(root: str, cuts: Sequence[str] = ()) -> Iterator[ObjectInfo]:
+    """Every object of a source, by URI; `cuts` are URIs at which a tree is cut to be listed side by side.
+
+    Errors: SourceMissing, AccessDenied, BadInventory, StoreError.
+    """
     if root.endswith(MANIFEST):
         yield from in_order(read_inventory(root))
     elif root.lower().endswith(LISTS):
         yield from in_order(_ask(uri) for uri in read_uris(root))
     else:
-        yield from storage.list_objects(root)
+        yield from list_tree(root, [cut.removeprefix(root + "/") for cut in cuts])
 
 
 def span(root: str) -> str:

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake.catalog.changes import Again, compare, listed_table, lost_with, progress
+from shotlake.catalog.fanout import AHEAD
 from shotlake.catalog.listing import Skipped, default_collection, is_unicode, list_videos
 from shotlake.config import Config
 from shotlake.flow.space import VectorSpace
 from shotlake.records import Video
 from shotlake.table.erase import listed_again
 from shotlake.table.lake import Lake
-from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units, known_videos, newest
+from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units, known_videos, newest, sampled_uris
 
 PORTION = 50_000  # listed objects that are compared with the lake together
 
@@ -57,7 +58,8 @@ class Portion:
 def portions(root: str, scope: Scope) -> Iterator[Portion]:
     """List a root and find out what of it is new, changed, unfinished or to be tried again."""
     start = ""
-    items = list_videos(root, default_collection(root), scope.config.catalog, scope.lake.root)
+    cuts = sampled_uris(scope.lake, root, AHEAD)  # a flat prefix can be cut by what was there the last time only
+    items = list_videos(root, default_collection(root), scope.config.catalog, scope.lake.root, cuts)
     while part := list(islice(items, PORTION)):
         last = max((item.uri for item in part if is_unicode(item.uri)), default="")
         within = UriRange.between(start, last) if last else UriRange("", "")

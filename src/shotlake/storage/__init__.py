@@ -15,7 +15,7 @@ from types import ModuleType
 from shotlake.errors import AlreadyExists, ConfigError, NotFound, SourceMissing, UnsafeStore
 from shotlake.storage import local, s3
 from shotlake.storage.again import patiently
-from shotlake.storage.objects import BLOCK_BYTES, PROBE_BLOCK_BYTES, ObjectInfo, ObjectReader
+from shotlake.storage.objects import BLOCK_BYTES, PROBE_BLOCK_BYTES, ObjectInfo, ObjectReader, datetimes
 from shotlake.storage.s3 import store_error
 
 __all__ = [
@@ -25,10 +25,12 @@ __all__ = [
     "ObjectReader",
     "check_create_only",
     "create",
+    "datetimes",
     "delete",
     "delta_options",
     "download",
     "exists",
+    "folders",
     "is_remote",
     "join",
     "list_objects",
@@ -68,9 +70,20 @@ def join(root: str, *parts: str) -> str:
     return "/".join([root.rstrip("/"), *parts])
 
 
-def list_objects(root: str) -> Iterator[ObjectInfo]:
-    """Every object under `root`, in key order. Errors: SourceMissing (no such folder or bucket), AccessDenied."""
-    yield from _store(root).list_objects(root)
+def list_objects(root: str, after: str = "", until: str | None = None) -> Iterator[ObjectInfo]:
+    """Every object under `root`, in key order; of keys in (after, until] where these are given.
+
+    Errors: SourceMissing (no such folder or bucket), AccessDenied.
+    """
+    yield from _store(root).list_objects(root, after, until)
+
+
+def folders(root: str, below: str = "") -> list[str]:
+    """The first folders right under `below`, itself a folder under `root`: keys that end with '/', ascending.
+
+    Of a store no more than one answer of it is looked at, which may be a part of them, or none beside many objects.
+    """
+    return list(_store(root).folders(root, below))
 
 
 def stat(uri: str) -> ObjectInfo:

@@ -14,14 +14,27 @@ from shotlake.errors import AccessDenied, AlreadyExists, NotFound, SourceChanged
 from shotlake.storage.objects import ObjectInfo, ObjectReader
 
 
-def list_objects(root: str) -> Iterator[ObjectInfo]:
-    """Every file under a folder, in key order, or the file itself. Errors: SourceMissing, AccessDenied."""
+def list_objects(root: str, after: str = "", until: str | None = None) -> Iterator[ObjectInfo]:
+    """Every file under a folder, in key order, or the file itself; of keys in (after, until] where these are given.
+
+    Errors: SourceMissing, AccessDenied.
+    """
     if Path(root).is_file():
         yield _info(Path(root), Path(root).name)
         return
     if not Path(root).is_dir():
         raise SourceMissing(f"there is no folder {root!r}; check the path")
-    yield from _list(Path(root), "")
+    for found in _list(Path(root), ""):
+        if until is not None and found.key > until:
+            return
+        if found.key > after:
+            yield found
+
+
+def folders(root: str, below: str = "") -> list[str]:
+    """The folders right under a folder of `root`, as keys that end with '/'."""
+    with os.scandir(Path(root) / below) as found:
+        return sorted(f"{below}{entry.name}/" for entry in found if entry.is_dir(follow_symlinks=False))
 
 
 def stat(uri: str) -> ObjectInfo:

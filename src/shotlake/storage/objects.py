@@ -8,10 +8,11 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from shotlake.errors import ShotlakeError, SourceChanged
 
@@ -20,9 +21,11 @@ PROBE_BLOCK_BYTES = 256 << 10
 PART_BYTES = 8 << 20  # of one request; more is asked for by requests side by side
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
-    """One stored object. `key` is relative to the root that was listed; a folder marker's key ends with '/'."""
+class ObjectInfo(NamedTuple):
+    """One stored object. `key` is relative to the root that was listed; a folder marker's key ends with '/'.
+
+    A tuple, because a listing makes one an object, and a frozen dataclass takes four times as long.
+    """
 
     uri: str
     key: str
@@ -31,6 +34,12 @@ class ObjectInfo:
     modified_at: datetime
     version_id: str | None = None
     storage_class: str = ""  # where the listing tells it
+
+
+def datetimes(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """A timestamp column as datetimes in UTC, None where it is null; `to_pylist` takes twenty times as long."""
+    naive = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False).tolist()
+    return [moment and datetime.combine(moment, moment.time(), UTC) for moment in naive]
 
 
 class ObjectReader(io.RawIOBase):

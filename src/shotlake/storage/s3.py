@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 
 import aiohttp
 import obstore
+import pyarrow as pa
+import pyarrow.compute as pc
 from botocore.exceptions import HTTPClientError
 from obstore.exceptions import (
     AlreadyExistsError,
@@ -35,29 +37,42 @@ from shotlake.errors import (
     Unavailable,
 )
 from shotlake.storage.again import TRIES, patient, patiently, pause_s
-from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader
+from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader, datetimes
 
 _BROKEN_BODY = (aiohttp.ClientError, HTTPClientError, OSError, EOFError)
+PAGE = 1_000  # keys that a store lists in one answer
 WHOLE_BYTES = 64 << 20  # objects up to this are read into memory by parallel requests of PART_BYTES
 
 
-def list_objects(root: str) -> Iterator[ObjectInfo]:
-    """Every object under a prefix, in key order, or the object itself. Errors: SourceMissing, AccessDenied."""
+def list_objects(root: str, after: str = "", until: str | None = None) -> Iterator[ObjectInfo]:
+    """Every object under a prefix, in key order, or the object itself; of keys in (after, until] where given.
+
+    Errors: SourceMissing, AccessDenied, StoreError.
+    """
     bucket, prefix = split(root)
-    last = ""
+    last = after
     try:
         with s3_errors(root):
-            for found in _list_obstore(bucket, prefix):
-                last = _join_key(prefix, found.key)
+            for found in _within(_list_obstore(bucket, prefix, after), after, until):
+                last = found.key
                 yield found
-    except InvalidPathError:  # keys with '//', '/../' or a newline: s3fs goes on behind the last page
-        for found in _list_s3fs(bucket, prefix, last):
+    except InvalidPathError:  # keys with '//', '/../' or a newline: s3fs goes on behind the last one
+        for found in _within(_list_s3fs(bucket, prefix, last), last, until):
             last = found.key
             yield found
     except NotFound:
         raise SourceMissing(f"there is no bucket {bucket!r}; check the name and the region") from None
-    if not last and prefix and _exists(root):
+    if not last and prefix and until is None and _exists(root):
         yield stat(root)
+
+
+@patient
+def folders(root: str, below: str = "") -> list[str]:
+    """The folders among the first PAGE entries right under a folder of `root`, as keys that end with '/'."""
+    bucket, prefix = split(root)
+    with s3_errors(root):
+        page = _call_s3("list_objects_v2", Bucket=bucket, Prefix=_join_key(prefix, below), Delimiter="/")
+    return [_relative(found["Prefix"], prefix) for found in page.get("CommonPrefixes", [])]
 
 
 @patient
@@ -249,27 +264,56 @@ def _get_range(bucket: str, key: str, etag: str, start: int, end: int) -> bytes:
     return bytes(sync(filesystem.loop, fetch_all))
 
 
-def _list_obstore(bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-    for batch in obstore.list(_bucket(bucket), prefix or None, chunk_size=1000):
-        for meta in batch:
-            path = str(meta["path"])
-            # obstore drops the slash of a folder marker, which is an empty object
-            marker = meta["size"] == 0 and _exists(f"s3://{bucket}/{path}/")
-            key = _relative(path, prefix) + ("/" if marker else "")
-            yield ObjectInfo(
-                f"s3://{bucket}/{path}", key, meta["size"], _bare(meta["e_tag"]), meta["last_modified"], meta["version"]
-            )
+def _within(pages: Iterable[list[ObjectInfo]], after: str, until: str | None) -> Iterator[ObjectInfo]:
+    """The objects of (after, until]: where an odd key was the bound, a store may have begun a little before it."""
+    for page in pages:
+        if page and page[0].key <= after:
+            page = [found for found in page if found.key > after]
+        if until is not None and page and page[-1].key > until:
+            yield from (found for found in page if found.key <= until)
+            return
+        yield from page
 
 
-def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
-    token: dict[str, str] = {"StartAfter": after} if after else {}
+def _list_obstore(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectInfo]]:
+    """Pages of objects; as Arrow, because a dict an object would take more time than the rest of a listing."""
+    start = _join_key(prefix, after) if after else None
+    try:
+        pages = obstore.list(_bucket(bucket), prefix or None, offset=start, chunk_size=PAGE, return_arrow=True)
+    except ValueError as error:  # what it says of an odd key that it is given, not met with
+        raise InvalidPathError(str(error)) from None
+    for page in pages:
+        yield _objects(pa.record_batch(page), bucket, prefix)
+
+
+def _objects(page: pa.RecordBatch, bucket: str, prefix: str) -> list[ObjectInfo]:
+    paths, sizes = page.column("path").to_pylist(), page.column("size").to_pylist()
+    start, skipped = f"s3://{bucket}/", len(prefix) + 1 if prefix else 0
+    uris, keys = [start + path for path in paths], [path[skipped:] for path in paths]
+    for number, size in enumerate(sizes):
+        # obstore drops the slash of a folder marker, which is an empty object
+        if not size and _exists(uris[number] + "/"):
+            keys[number] += "/"
+    etags = pc.utf8_trim(pc.fill_null(page.column("e_tag"), ""), '"').to_pylist()
+    modified, versions = datetimes(page.column("last_modified")), page.column("version").to_pylist()
+    return list(map(ObjectInfo, uris, keys, sizes, etags, modified, versions))
+
+
+def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectInfo]]:
+    token: dict[str, str] = {"StartAfter": _join_key(prefix, after)} if after else {}
     while True:
         with s3_errors(f"s3://{bucket}/{prefix}"):
             page = _call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **token)
-        for item in page.get("Contents", []):
-            key = item["Key"]
-            uri = f"s3://{bucket}/{key}"
-            yield ObjectInfo(uri, _relative(key, prefix), item["Size"], _bare(item["ETag"]), item["LastModified"])
+        yield [
+            ObjectInfo(
+                f"s3://{bucket}/{item['Key']}",
+                _relative(item["Key"], prefix),
+                item["Size"],
+                _bare(item["ETag"]),
+                item["LastModified"],
+            )
+            for item in page.get("Contents", [])
+        ]
         if not page.get("IsTruncated"):
             return
         token = {"ContinuationToken": page["NextContinuationToken"]}

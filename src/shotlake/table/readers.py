@@ -127,6 +127,15 @@ def known_videos(lake: Lake, root: str, within: UriRange) -> pa.Table:
     return lake.read("videos", filter=(pc.field("root") == root) & within.filter)
 
 
+def sampled_uris(lake: Lake, root: str, every: int) -> list[str]:
+    """One of `every` so many URIs that were listed under `root`, ascending; they are streamed, not held."""
+    found, seen = set(), 0
+    for batch in lake.batches("videos", ["uri"], pc.field("root") == root):
+        found.update(batch.column("uri")[-seen % every :: every].to_pylist())
+        seen += len(batch)
+    return sorted(found)
+
+
 def latest_videos(lake: Lake, root: str) -> pa.Table:
     """The newest row of `videos` for each uri that was listed under `root`."""
     return newest(known_videos(lake, root, EVERYWHERE), "uri", "at")
