@@ -42,6 +42,17 @@ def test_waves_in_the_order_of_keys() -> None:
     assert list(Todo().waves(5, CatalogConfig(), "s3://b")) == []
 
 
+@pytest.mark.parametrize(("n", "count"), [(1, 1), (3, 3), (25, 25), (99, 25)])
+def test_a_sample_is_spread_over_all(n: int, count: int) -> None:
+    todo = Todo()
+    todo.add(listed_table(VIDEOS))
+    found = todo.spread(n)
+    assert len(found) == count and set(found) <= set(VIDEOS)
+    assert found == sorted(found, key=VIDEOS.index) and found[0] == VIDEOS[0]
+    assert n == 1 or found[-1] == VIDEOS[-1]
+    assert Todo().spread(n) == []
+
+
 def test_the_newest_first() -> None:
     found = [video for wave in waves(order="newest") for video in wave]
     assert found == sorted(VIDEOS, key=lambda video: video.recorded_at or video.modified_at, reverse=True)

@@ -34,12 +34,13 @@ def search(
 ) -> int:
     """Answer a question from the current index generation, or from the vectors of whole scenes or videos."""
     from shotlake.embed.load import load_encoder
+    from shotlake.query.default import with_default_model
     from shotlake.query.request import SearchRequest, Term
     from shotlake.query.search import LakeSearch
     from shotlake.query.whole import Kind, WholeSearch
 
     short = [f"query.limit={limit}"] if limit is not None else []
-    tree = load(config, sets, lake, short + ([f"query.space={space}"] if space else []))
+    tree = with_default_model(load(config, sets, lake, short + ([f"query.space={space}"] if space else [])))
     encoder = load_encoder(tree.embed)
     match of:
         case "moments":

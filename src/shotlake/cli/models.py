@@ -69,3 +69,31 @@ def check(
     from shotlake.flow.model_check import check_model
 
     return print_counts(check_model(load(config, sets, lake)), as_json)
+
+
+@app.command("cutover", epilog="Example: shotlake models cutover facebook/pe-av-base-16-frame --lake ./lake")
+def cutover(
+    target: Annotated[
+        str, typer.Argument(help="A model, or an embed_key (its first 8 digits do); none lists the spaces.")
+    ] = "",
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Even if videos of the space that answers now are missing in it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Choose which vector space of the lake answers where no model is named; undone by naming the other one."""
+    from shotlake.flow.cutover import cut_over, spaces
+
+    tree = load(config, sets, lake)
+    if target:
+        return print_counts(cut_over(target, tree, allow_missing), as_json)
+    rows = spaces(tree)
+    if as_json:
+        print_json({"spaces": rows})
+        return 0
+    for line in table_lines(rows) or ["no space is published"]:
+        say(line)
+    return 0

@@ -41,11 +41,27 @@ class Todo:
 
         `root` is what the prefixes of `catalog.first` are relative to.
         """
+        if config.order == "key" and not config.first:
+            yield from self._waves_by_key(n_videos)
+            return
         with self._rows() as rows:
             turns = _turns(rows, config, root.rstrip("/") + "/")
             for start in range(0, len(rows), n_videos):
-                mine = turns[start : start + n_videos] if turns is not None else None
-                yield list(videos_of(rows.slice(start, n_videos) if mine is None else rows.take(mine)))
+                yield list(videos_of(rows.take(turns[start : start + n_videos])))
+
+    def _waves_by_key(self, n_videos: int) -> Iterator[list[Video]]:
+        """As they stand, read batch by batch: a mapped file would stay in memory as far as it was read."""
+        self._close()
+        with pa.OSFile(str(self._path)) as file:
+            reader = pa.ipc.open_file(file)
+            rest = LISTED.empty_table()
+            for number in range(reader.num_record_batches):
+                rest = pa.concat_tables([rest, pa.Table.from_batches([reader.get_batch(number)])])
+                while len(rest) >= n_videos:
+                    yield list(videos_of(rest.slice(0, n_videos)))
+                    rest = rest.slice(n_videos)
+            if len(rest):
+                yield list(videos_of(rest))
 
     def spread(self, n_videos: int) -> list[Video]:
         """So many of the videos, or all if there are fewer, evenly spread over their URIs."""
@@ -55,17 +71,19 @@ class Todo:
 
     @contextmanager
     def _rows(self) -> Iterator[pa.Table]:
-        """All that was added; nothing can be added any more."""
-        self._writer.close()
-        self._file.close()
+        """All that was added."""
+        self._close()
         with pa.memory_map(str(self._path)) as file:
             yield pa.ipc.open_file(file).read_all()
 
+    def _close(self) -> None:
+        """Nothing can be added any more."""
+        self._writer.close()
+        self._file.close()
 
-def _turns(rows: pa.Table, config: CatalogConfig, root: str) -> pa.Array | None:
-    """The order [N] of the rows; None for the order in which they stand."""
-    if config.order == "key" and not config.first:
-        return None
+
+def _turns(rows: pa.Table, config: CatalogConfig, root: str) -> pa.Array:
+    """The order [N] of the rows."""
     rank = np.full(len(rows), len(config.first), np.int32)
     for place, prefix in reversed(list(enumerate(config.first))):
         rank[np.asarray(pc.starts_with(rows["uri"], root + prefix))] = place

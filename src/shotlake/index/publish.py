@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from shotlake import storage
 from shotlake.errors import AlreadyExists, CorruptGeneration, IndexingError, NoIndex, NotFound, RecallTooLow
+from shotlake.index.default import default_space
 from shotlake.index.manifest import MANIFEST_NAME, Manifest, Part, parse_manifest, sha256
 
 POINTERS = "CURRENT"
@@ -95,13 +96,14 @@ def find_generation(index_root: str, embed_key: str, generation: str) -> Manifes
 
 
 def list_embed_keys(index_root: str) -> list[str]:
-    """The embed_keys that have a current generation, the last published first."""
-    published = {}
+    """The embed_keys that have a current generation: the default space, then the last published first."""
+    published, chosen = {}, default_space(index_root)
     for key in {name.split("/")[0] for name in storage.names(index_root) if f"/{POINTERS}/" in name}:
         pointer = latest_pointer(index_root, key)
         if pointer:
             published[key] = pointer.published_at
-    return sorted(published, key=published.__getitem__, reverse=True)
+    newest_first = sorted(published, key=published.__getitem__, reverse=True)
+    return sorted(newest_first, key=lambda key: chosen is None or key != chosen.embed_key)
 
 
 def _check_gate(manifest: Manifest) -> None:

@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shotlake import storage
 from shotlake.config import Config
 from shotlake.embed.encoder import Encoder
 from shotlake.errors import BadModel, QueryError
+from shotlake.index.default import default_space
 from shotlake.query.live import Vector
 from shotlake.query.result import SearchResult
 from shotlake.records import SPACES, Hit, QueryVectors, Space
@@ -42,7 +44,8 @@ class WholeSearch:
                 f"the lake {lake_root!r} has no vectors of {encoder.fingerprint.model_id} with these weights; "
                 "set embed.model to the lake's, or backfill with this one"
             )
-        return cls(lake, encoder, config, keys[-1])
+        chosen = default_space(storage.join(lake.root, "index"))
+        return cls(lake, encoder, config, chosen.embed_key if chosen and chosen.embed_key in keys else keys[-1])
 
     def search(self, text: str, kind: Kind = "video", limit: int | None = None) -> SearchResult:
         """The best videos or scenes for a text, in `query.space`. Errors: QueryError."""

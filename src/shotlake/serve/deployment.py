@@ -28,6 +28,7 @@ from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
 from shotlake.errors import ConfigError, NoIndex, ShotlakeError
 from shotlake.index.publish import list_embed_keys
+from shotlake.query.default import with_default_model
 from shotlake.query.search import LakeSearch
 from shotlake.serve.app import create_app
 from shotlake.serve.live import LiveIndex
@@ -55,8 +56,9 @@ class SearchReplica:
         return self.live.generation, self.live.error
 
     def _open(self) -> LakeSearch:
-        self._encoder = self._encoder or load_encoder(self._config.embed, self._config.embed.device)
-        return LakeSearch.open(self._config.lake, self._encoder, self._config)
+        config = with_default_model(self._config)
+        self._encoder = self._encoder or load_encoder(config.embed, config.embed.device)
+        return LakeSearch.open(config.lake, self._encoder, config)
 
     def _poll(self) -> None:
         pause = threading.Event()
