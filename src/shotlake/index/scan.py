@@ -78,11 +78,20 @@ def _scanned(trained: faiss.IndexIVF, shards: Sequence[ShardVectors]) -> tuple[_
     if len(shards) == 1 or sum(len(shard.rows) for shard in shards) > JOINED_ROWS:
         return tuple(_Scanned(shard.index, shard.first_row, len(shard.rows)) for shard in shards)
     joined = faiss.clone_index(trained)
+    _share_quantiser(joined, trained)
     for shard in shards:
         part = faiss.clone_index(trained)
         shard.index.copy_subset_to(part, faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, 0, len(shard.rows))
         joined.merge_from(part, shard.first_row)
     return (_Scanned(joined, 0, shards[-1].first_row + len(shards[-1].rows)),)
+
+
+def _share_quantiser(index: faiss.IndexIVF, trained: faiss.IndexIVF) -> None:
+    """Let the index use the quantiser of its epoch: a scan looks up centroids, and each would keep a copy hot."""
+    if index.own_fields:
+        faiss.Index.__swig_destroy__(index.quantizer)
+    index.quantizer, index.own_fields = trained.quantizer, False
+    faiss.add_to_referenced_objects(index, trained)
 
 
 class SpaceVectors:
@@ -98,6 +107,8 @@ class SpaceVectors:
         self._trained = trained  # owns the quantiser
         self.quantiser = trained.quantizer
         self.shards = tuple(shards)
+        for shard in shards:
+            _share_quantiser(shard.index, trained)
         self._scans = scanned or _scanned(trained, shards)
         self.nlist = int(trained.nlist)
         self.dim = int(self.shards[0].rows.shape[1])

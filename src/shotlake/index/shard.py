@@ -81,7 +81,7 @@ class _SpaceFiles:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.index, self.dim = directory, index, dim
         self._compact, self._wide = index.quantizer, wide_quantiser(index.quantizer)
-        self._compact.this.own(index.own_fields)  # while another stands in its place, it is ours to delete
+        self._owned = bool(index.own_fields)
         index.own_fields, index.quantizer = False, self._wide
         self._rows = (directory / ROWS_NAME).open("wb")
         self._columns = ColumnWriter(directory / COLUMNS_NAME, schema)
@@ -102,7 +102,7 @@ class _SpaceFiles:
     def close(self, shard: Shard, path: str, cpu_s: float) -> SpaceShard:
         self._rows.close()
         self._columns.close()
-        self.index.quantizer = self._compact
+        self.index.quantizer, self.index.own_fields = self._compact, self._owned
         faiss.write_index(self.index, str(self.directory / INDEX_NAME))
         entry = SpaceShard(
             shard=shard.name,
