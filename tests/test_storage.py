@@ -24,6 +24,7 @@ from shotlake.errors import (
     Unavailable,
     UnsafeStore,
 )
+from shotlake.storage import s3
 from shotlake.storage.again import TRIES
 
 
@@ -197,7 +198,7 @@ def test_an_archived_object_is_no_lack_of_rights() -> None:
     class Answer(Exception):
         response = {"Error": {"Code": "InvalidObjectState"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
 
-    with pytest.raises(Archived, match="archive class"), storage.s3.s3_errors("s3://b/k"):
+    with pytest.raises(Archived, match="archive class"), s3.s3_errors("s3://b/k"):
         raise PermissionError("the operation is not valid for the object's storage class") from Answer()
 
 
@@ -216,7 +217,7 @@ def test_answers_of_a_store_become_our_errors(status: int, kind: type[ShotlakeEr
     class Answer(Exception):
         response = {"ResponseMetadata": {"HTTPStatusCode": status}}
 
-    with pytest.raises(kind) as caught, storage.s3.s3_errors("s3://b/k"):
+    with pytest.raises(kind) as caught, s3.s3_errors("s3://b/k"):
         raise Answer("first line\nsecond")
     assert "s3://b/k" in caught.value.message and "\n" not in caught.value.message
 
@@ -264,7 +265,7 @@ def test_an_error_of_the_look_ahead_is_raised_where_it_is_read() -> None:
 
 @pytest.mark.s3
 def test_a_whole_object_comes_in_parallel_parts(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage.s3, "PART_BYTES", 100_000)
+    monkeypatch.setattr(s3, "PART_BYTES", 100_000)
     data = os.urandom(1_234_567)
     storage.create(f"{s3_root}/one", data)
     info = storage.stat(f"{s3_root}/one")

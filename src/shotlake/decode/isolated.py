@@ -56,6 +56,7 @@ class IsolatedRuns:
                     else:
                         delivered += 1
                     yield item
+                    del item
             except (MediaError, StoreError) as error:
                 is_final = isinstance(error, StoreError) or tries == _TRIES
                 if is_final:
@@ -70,7 +71,7 @@ class IsolatedRuns:
             read = reader.read_range if exactly else partial(_read, reader)
             for message in self._keeper.ask(request, read, self._limit_s(units)):
                 if "batch" in message:
-                    yield message["batch"]
+                    yield message.pop("batch")  # nothing here holds it while the next one is made
                 else:
                     yield _with_reading(UnitOutcome.from_json(message["outcome"]), reader)
 

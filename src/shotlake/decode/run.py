@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ _BATCH_BYTES = 24 << 20
 
 
 def clips_together(spec: ClipSpec, config: DecodeConfig) -> int:
-    """Clips of a batch: `clips_per_batch`, fewer where their frames are large, for a batch is held three times."""
+    """Clips of a batch: `clips_per_batch`, fewer where frames are large: a batch is held twice, and the one before."""
     clip_bytes = spec.n_frames * spec.height_px * spec.width_px * 3
     return max(1, min(config.clips_per_batch, _BATCH_BYTES // clip_bytes))
 
@@ -103,8 +103,8 @@ def _decode_run(
             while left:
                 ledger = Ledger(left[0], spec, source, sweep)
                 clips = filter(ledger.enter, sweep.clips(_end_cell(left[0])))
-                while batch := list(islice(clips, together)):
-                    yield make_batch(batch, left[0], spec, empty)
+                while (first := next(clips, None)) is not None:
+                    yield make_batch(chain([first], islice(clips, together - 1)), left[0], spec, together, empty)
                 yield replace(ledger.close(meter.take()), content_sha256=reader.content_sha256)
                 left.popleft()
     except (MediaError, StoreError) as error:
@@ -127,25 +127,26 @@ def _end_cell(unit: WorkUnit) -> int | None:
     return unit.first_cell + unit.n_cells if unit.n_cells else None
 
 
-def make_batch(clips: list[Clip], unit: WorkUnit, spec: ClipSpec, empty: Empty = np.empty) -> ClipBatch:
-    """The clips as columns; clips without picture have zeros of the others' size."""
-    shapes = [clip.frames.shape for clip in clips if clip.frames is not None]
-    shape = shapes[0] if shapes else (spec.n_frames, spec.height_px, spec.width_px, 3)
-    frames = empty((len(clips), *shape), np.uint8)
-    frame_us = np.full((len(clips), spec.n_frames), -1, np.int64)
-    for row, clip in enumerate(clips):
-        frames[row] = 0 if clip.frames is None else clip.frames
-        if clip.frames is not None:
-            frame_us[row, : len(clip.frame_us)] = clip.frame_us
-    ids = [segment_id(unit.video.video_id, clip.cell, unit.embed_key) for clip in clips]
+def make_batch(clips: Iterable[Clip], unit: WorkUnit, spec: ClipSpec, most: int, empty: Empty = np.empty) -> ClipBatch:
+    """At most `most` clips as columns; each gives up its frames, and those without picture have zeros."""
+    frames = empty((most, spec.n_frames, spec.height_px, spec.width_px, 3), np.uint8)
+    rows: list[Clip] = []
+    for clip in clips:
+        frames[len(rows)] = 0 if clip.frames is None else clip.frames
+        clip.frames = None
+        rows.append(clip)
+    frame_us = np.full((len(rows), spec.n_frames), -1, np.int64)
+    for times, clip in zip(frame_us, rows, strict=True):
+        times[: len(clip.frame_us)] = clip.frame_us
+    ids = [segment_id(unit.video.video_id, clip.cell, unit.embed_key) for clip in rows]
     return ClipBatch(
         segment_id=np.array(ids, object),
-        cell=np.array([clip.cell for clip in clips], np.int64),
-        start_us=np.array([clip.start_us for clip in clips], np.int64),
-        end_us=np.array([clip.end_us for clip in clips], np.int64),
-        frames=frames,
-        frame_mask=np.arange(spec.n_frames) < np.array([[len(clip.frame_us)] for clip in clips]),
+        cell=np.array([clip.cell for clip in rows], np.int64),
+        start_us=np.array([clip.start_us for clip in rows], np.int64),
+        end_us=np.array([clip.end_us for clip in rows], np.int64),
+        frames=frames[: len(rows)],
+        frame_mask=np.arange(spec.n_frames) < np.array([[len(clip.frame_us)] for clip in rows]),
         frame_us=frame_us,
-        waveform=np.stack([clip.waveform for clip in clips]),
-        sample_mask=np.stack([clip.sample_mask for clip in clips]),
+        waveform=np.stack([clip.waveform for clip in rows]),
+        sample_mask=np.stack([clip.sample_mask for clip in rows]),
     )

@@ -1,7 +1,8 @@
-"""Which pictures need not be decoded: those that nothing refers to and that no clip would show.
+"""Which pictures need not be decoded: those that no clip would show, and to which nothing refers that it would.
 
 Packets are held back until the neighbours of the first one in presentation order are known; no frame that is nearest to
-a wanted time, or on display at a cell's edge, is left out, so clips are the same as if every frame were decoded.
+a wanted time, or on display at a cell's edge, is left out, so clips are the same as if every frame were decoded. Behind
+the last wanted picture before a key frame with which everything begins anew, all pictures are left out.
 """
 
 from __future__ import annotations
@@ -9,21 +10,34 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from shotlake.decode.keys import BeginsAnew
 from shotlake.decode.picker import wanted_times
 from shotlake.records import ClipSpec, cell_range
 
 _LONGEST_QUEUE = 64
 _JUMP_US = 10_000_000
+_MOST_HELD, _MOST_HELD_BYTES, _HELD_US = 1024, 8 << 20, 4_000_000  # before a key frame must have come
+
+
+class Fate(Enum):
+    """What becomes of a packet."""
+
+    DECODE = "decode"
+    IF_REFERRED = "decode if others refer to it"
+    LEAVE_OUT = "leave out"
 
 
 class Sieve:
     """A short queue of video packets with their times on the clock. `duration_us` cuts the last cell."""
 
-    def __init__(self, spec: ClipSpec, duration_us: int) -> None:
-        self._spec, self._duration_us = spec, duration_us
+    def __init__(self, spec: ClipSpec, duration_us: int, begins_anew: BeginsAnew) -> None:
+        self._spec, self._duration_us, self._begins_anew = spec, duration_us, begins_anew
+        self._held: list[tuple[Any, int | None]] = []  # unwanted since the last wanted one
+        self._held_bytes = 0
         self._queue: deque[tuple[Any, int | None]] = deque()
         self._times_us: list[int] = []  # sorted, of the queue and of what left it a moment ago
         self._newest_us: int | None = None  # decoding time: everything that comes later is shown later
@@ -34,9 +48,11 @@ class Sieve:
         """Let everything pass from now on: the times of packets can no longer be trusted."""
         self._open = True
 
-    def push(self, packet: Any, shown_us: int | None, decoded_us: int | None) -> Iterator[tuple[Any, bool]]:
-        """Take one packet; give those that are decided, in decoding order, and whether they are wanted."""
-        if decoded_us is None or (self._newest_us is not None and abs(decoded_us - self._newest_us) > _JUMP_US):
+    def push(self, packet: Any, shown_us: int | None, decoded_us: int | None) -> Iterator[tuple[Any, Fate]]:
+        """Take one packet; give those that are decided, in decoding order, each with its fate."""
+        if decoded_us is None:
+            self._open |= self._newest_us is not None  # the first packets of a Matroska file have none, and are wanted
+        elif self._newest_us is not None and abs(decoded_us - self._newest_us) > _JUMP_US:
             self._open = True
         else:
             self._newest_us = decoded_us
@@ -47,13 +63,33 @@ class Sieve:
             wanted = True if self._open or len(self._queue) > _LONGEST_QUEUE else self._decide(self._queue[0][1])
             if wanted is None:
                 return
-            yield self._queue.popleft()[0], wanted
+            yield from self._settle(*self._queue.popleft(), wanted)
             del self._times_us[: max(0, len(self._times_us) - 2 * _LONGEST_QUEUE)]
 
-    def flush(self) -> Iterator[tuple[Any, bool]]:
-        """The rest, all of it wanted: nothing follows that could be nearer."""
+    def flush(self) -> Iterator[tuple[Any, Fate]]:
+        """The rest, all of it wanted that is not decided: nothing follows that could be nearer."""
         while self._queue:
-            yield self._queue.popleft()[0], True
+            yield from self._settle(*self._queue.popleft(), True)
+        yield from self._release(Fate.IF_REFERRED)
+
+    def _settle(self, packet: Any, shown_us: int | None, wanted: bool) -> Iterator[tuple[Any, Fate]]:
+        """What is decided now that this packet is wanted or not."""
+        if self._held and not self._open and self._begins_anew(packet):
+            yield from self._release(Fate.LEAVE_OUT)
+        if wanted:
+            yield from self._release(Fate.IF_REFERRED)
+            yield packet, Fate.DECODE
+            return
+        self._held.append((packet, shown_us))
+        self._held_bytes += packet.size
+        since_us = self._held[0][1]
+        waits_us = 0 if shown_us is None or since_us is None else shown_us - since_us
+        if len(self._held) > _MOST_HELD or self._held_bytes > _MOST_HELD_BYTES or waits_us > _HELD_US:
+            yield from self._release(Fate.IF_REFERRED)
+
+    def _release(self, fate: Fate) -> Iterator[tuple[Any, Fate]]:
+        held, self._held, self._held_bytes = self._held, [], 0
+        yield from ((packet, fate) for packet, _ in held)
 
     def _decide(self, at_us: int | None) -> bool | None:
         """True or False, None as long as a packet could still come that is shown right after this one."""

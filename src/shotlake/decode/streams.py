@@ -14,7 +14,7 @@ from typing import Any, Literal
 from shotlake.config import DecodeConfig
 from shotlake.decode.accelerate import is_from_gpu
 from shotlake.decode.faults import FOREIGN, check_memory, check_store, is_encrypted
-from shotlake.decode.sieve import Sieve
+from shotlake.decode.sieve import Fate, Sieve
 from shotlake.decode.source import MICROSECOND, Source
 
 _JUMP_US = 10_000_000  # MPEG time stamps that jump further start a new clock
@@ -141,12 +141,29 @@ class FrameStream:
         if packet.size:
             decided = sieve.push(packet, shown_us, track.clock_us(packet.dts))
         else:
-            decided = chain(sieve.flush(), [(packet, True)])
-        for ready, wanted in decided:
-            track.stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
-            yield from self._decoded(ready, track)
-            if not wanted:
+            decided = chain(sieve.flush(), [(packet, Fate.DECODE)])
+        leaving = False
+        for ready, fate in decided:
+            if fate is Fate.LEAVE_OUT:
+                if not leaving:
+                    yield from self._emptied(track)
+                leaving = True
+            else:
+                track.stream.codec_context.skip_frame = "DEFAULT" if fate is Fate.DECODE else "NONREF"
+                yield from self._decoded(ready, track)
+            if fate is not Fate.DECODE:
                 self._pass_by(ready, track)
+
+    def _emptied(self, picture: Track) -> list[Decoded]:
+        """What the decoder still holds, before packets are left out; it then begins anew with a key frame."""
+        context = picture.stream.codec_context
+        try:
+            frames = context.decode(None)
+        except FOREIGN:
+            self.count_error(picture)
+            frames = []
+        context.flush_buffers()
+        return [placed for frame in frames if (placed := self._place(frame, picture)) is not None]
 
     def _drained(self, picture: Track) -> Iterator[Decoded]:
         """What the queue and the decoder still hold of a picture that has ended before the sound; once."""

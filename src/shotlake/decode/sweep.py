@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shotlake.config import DecodeConfig
 from shotlake.decode.faults import FOREIGN, check_memory
+from shotlake.decode.keys import begins_anew, never
 from shotlake.decode.picker import FOREVER_US, Cell, FramePicker, new_cell
 from shotlake.decode.pictures import PictureFitter, observed
 from shotlake.decode.shots import ShotDetector
@@ -67,7 +68,10 @@ class Sweep:
         self._first_cell = first_cell
         self._before: Cell | None = None
         self._next_cell = first_cell - 1 if self._shots and first_cell else first_cell
-        sieve = Sieve(self._grid, self._duration_us) if config.policy == "reference" else None
+        sieve = None
+        if config.policy == "reference" and source.video is not None:
+            anew = begins_anew(source.video) if self._shots is None else never  # shots are told by neighbours
+            sieve = Sieve(self._grid, self._duration_us, anew)
         self.streams = FrameStream(source, config, sieve, first_cell * spec.stride_us)
         self._frames = iter(self.streams)
         self._picker: FramePicker | None = None
@@ -87,10 +91,9 @@ class Sweep:
         """
         while True:
             while self._cells and self._cells[0].index != end_cell and self._is_done(self._cells[0].end_us):
-                cell = self._cells.popleft()
-                if cell.index >= self._first_cell:
-                    yield self._clip(cell)
-                self._before = cell
+                clip = self._clip(self._cells.popleft())
+                if clip.cell >= self._first_cell:
+                    yield clip  # its frames are nowhere else: who has copied them may drop them
             before_end = self._cells[0].index if self._cells else self._next_cell
             if self.at_end or before_end == end_cell:
                 return
@@ -173,7 +176,7 @@ class Sweep:
         if self._picker:
             self._picker.close(cell)
         if self._shots:
-            cell = self._snapped(cell, self._shots)
+            self._before, cell = cell, self._snapped(cell, self._shots)
         if self._sound:
             wave, mask = self._sound.waveform(cell.start_us, cell.end_us, spec.n_samples, spec.sample_rate_hz)
         else:
