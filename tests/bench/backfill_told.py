@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from shotlake.config import DecodeConfig, EmbedConfig, load_config
 from shotlake.flow import pools
-from shotlake.flow.backfill import backfill
 from shotlake.flow.steps import Batch, DecodeUnits
 from shotlake.records import (
     ClipBatch,
@@ -63,6 +63,9 @@ def told_probe(batch: Batch, config: DecodeConfig) -> Batch:
 class ToldDecoder:
     """One clip of one pixel for each cell of a unit, then that all is well."""
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def __call__(self, units: list[WorkUnit]) -> Iterator[ClipBatch | UnitOutcome]:
         for unit in units:
             cells = unit.first_cell + np.arange(unit.n_cells)
@@ -86,8 +89,9 @@ class ToldDecoder:
 class DecodeTold(DecodeUnits):
     """The step itself around that decoder; a block's rows leave it together."""
 
-    def __init__(self, clip_spec: ClipSpec, config: DecodeConfig) -> None:
-        self.clip_spec, self.decoder = clip_spec, ToldDecoder()  # type: ignore[assignment]
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.decoder = ToldDecoder()  # type: ignore[assignment]
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         parts = list(super().__call__(batch))
@@ -126,6 +130,8 @@ def status_mb(name: str) -> float:
 
 def main(archive: str, lake: str) -> None:
     """The driver: one backfill of the named videos; what its memory came to, as JSON."""
+    from shotlake.flow.backfill import backfill  # its actors import this module, and need less
+
     pools.probe_batch, pools.DecodeUnits = told_probe, DecodeTold  # type: ignore[misc, assignment]
     sets = {
         "lake": lake,

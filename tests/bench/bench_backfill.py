@@ -25,7 +25,8 @@ def driver(folder: Path, n: int) -> dict:
     archive, lake = folder / f"names-{n}", folder / f"lake-{n}"
     backfill_told.name_videos(archive, n)
     command = [sys.executable, backfill_told.__file__, str(archive), str(lake)]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environ = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return json.loads(subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True).stdout)
 
 

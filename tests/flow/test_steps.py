@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,12 @@ from shotlake.flow.steps import EmbedClips, WriteVectors, provenance
 from shotlake.records import MediaInfo, Video, WorkUnit, media_to_json, work_unit_to_json
 
 N_CLIPS = 3
+
+
+def test_who_decodes_and_writes_does_not_load_torch() -> None:
+    """It would take each decoder a second and 180 MB, at every start of its pool."""
+    program = "import sys, shotlake.flow.steps; print(*sorted({'torch', 'transformers', 'ray'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 @pytest.fixture(scope="module")

@@ -55,8 +55,7 @@ class Interruptible:
             raise Interrupted(signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self._shielded:
-            self._pending = signum
-            return
-        self._shielded = True  # what follows is the clean end, which a second signal must not cut
-        raise Interrupted(signum)
+        self._pending = signum  # if somebody swallows what is raised here, it is raised again behind the next shield
+        if not self._shielded:
+            self._shielded = True  # what follows is the clean end, which a second signal must not cut
+            raise Interrupted(signum)

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from shotlake.config import Config, DecodeConfig, EmbedConfig, FlowConfig
 from shotlake.errors import ShotlakeError
+from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.steps import Batch, DecodeUnits, EmbedClips, Probed, WriteVectors, probe_batch, probed_rows
 from shotlake.records import ClipSpec, WorkUnit, work_unit_to_json
 
@@ -144,32 +145,35 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
 
     actors = ray.data.ActorPoolStrategy
     _quiet()
-    reports = (
-        ray.data.from_arrow([pa.table(block) for block in blocks])
-        .map_batches(
-            DecodeUnits,
-            fn_constructor_args=(job.clip_spec, job.decode),
-            batch_size=None,
-            compute=actors(size=min(pools.decode_actors, len(blocks))),
-            num_cpus=pools.decode_cpu,
-            num_gpus=pools.decode_gpu,
+
+    def reports() -> Any:
+        return (
+            ray.data.from_arrow([pa.table(block) for block in blocks])
+            .map_batches(
+                DecodeUnits,
+                fn_constructor_args=(job.clip_spec, job.decode),
+                batch_size=None,
+                compute=actors(size=min(pools.decode_actors, len(blocks))),
+                num_cpus=pools.decode_cpu,
+                num_gpus=pools.decode_gpu,
+            )
+            .map_batches(
+                EmbedClips,
+                fn_constructor_args=(job.embed, pools.embed_gpu),
+                batch_size=job.embed.batch_size,
+                compute=actors(size=pools.embed_actors),
+                num_cpus=pools.embed_cpu,
+                num_gpus=pools.embed_gpu,
+            )
+            .map_batches(
+                WriteVectors,
+                fn_constructor_args=(job.lake_root, job.run_id, job.provenance),
+                batch_size=rows_per_file,
+                compute=actors(size=1),
+                num_cpus=WRITE_CPU,
+            )
         )
-        .map_batches(
-            EmbedClips,
-            fn_constructor_args=(job.embed, pools.embed_gpu),
-            batch_size=job.embed.batch_size,
-            compute=actors(size=pools.embed_actors),
-            num_cpus=pools.embed_cpu,
-            num_gpus=pools.embed_gpu,
-        )
-        .map_batches(
-            WriteVectors,
-            fn_constructor_args=(job.lake_root, job.run_id, job.provenance),
-            batch_size=rows_per_file,
-            compute=actors(size=1),
-            num_cpus=WRITE_CPU,
-        )
-    )
+
     for row in _rows(reports):
         yield json.loads(row["report"])
 
@@ -206,10 +210,9 @@ def probe_videos(units: list[WorkUnit], config: Config) -> Iterator[Probed]:
 
     _quiet()
     slices = [pa.table({"unit": texts[i : i + PROBE_VIDEOS]}) for i in range(0, len(texts), PROBE_VIDEOS)]
-    tasks = ray.data.from_arrow(slices).map_batches(
-        probe_batch, fn_args=(config.decode,), batch_size=None, num_cpus=0.5
-    )
-    found = {row["unit"]: row for row in _rows(tasks)}
+    options = {"fn_args": (config.decode,), "batch_size": None, "num_cpus": 0.5}
+    tasks = _rows(lambda: ray.data.from_arrow(slices).map_batches(probe_batch, **options))
+    found = {row["unit"]: row for row in tasks}
     yield from (Probed.of(found[text]) for text in texts)
 
 
@@ -222,15 +225,18 @@ def run_blocks(blocks: list[Block], job: Job, config: Config, rows_per_file: int
     return run_in_ray(blocks, job, pools_of(machines(config), config), rows_per_file)
 
 
-def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
-    """Rows as they are finished. What a worker raised of our errors is raised here as it was there."""
+def _rows(dataset: Callable[[], Any]) -> Iterator[dict[str, Any]]:
+    """Rows as they are finished. What a worker raised of our errors is raised here as it was there.
+
+    So is a signal that came while Ray's C++ core was at work, which makes a SystemError of it.
+    """
     try:
-        yield from dataset.iter_rows()
+        yield from dataset().iter_rows()
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
             found = getattr(cause, "cause", None) or cause
-            if isinstance(found, ShotlakeError):
+            if isinstance(found, ShotlakeError | Interrupted):
                 raise found from error
             cause = cause.__cause__
         raise

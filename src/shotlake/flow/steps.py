@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,6 @@ import shotlake
 from shotlake.config import DecodeConfig, EmbedConfig
 from shotlake.decode.decoder import ClipDecoder, decoder_versions
 from shotlake.decode.prober import VideoProber
-from shotlake.embed.encoder import Encoder, dtype_name, embed_or_refuse
-from shotlake.embed.load import load_encoder
 from shotlake.errors import BadClip, NonFiniteVector, Policy, ShotlakeError
 from shotlake.records import (
     SPACES,
@@ -39,6 +37,9 @@ from shotlake.records import (
 from shotlake.report.meter import Meter
 from shotlake.table.files import write_segments
 from shotlake.table.schemas import SEGMENTS
+
+if TYPE_CHECKING:  # torch is imported where clips are embedded: decoders and writers start without it
+    from shotlake.embed.encoder import Encoder
 
 Batch = dict[str, NDArray[Any]]
 
@@ -148,10 +149,14 @@ class EmbedClips:
     """Clips [B] -> their vectors [B, D] a space; frames and sound end here, closing rows pass."""
 
     def __init__(self, config: EmbedConfig, gpus: float) -> None:
+        from shotlake.embed.load import load_encoder
+
         self.encoder: Encoder = load_encoder(config, "cuda" if gpus else "cpu")
         self.gpus = gpus
 
     def __call__(self, batch: Batch) -> Batch:
+        from shotlake.embed.encoder import embed_or_refuse
+
         clips = np.asarray(batch["segment_id"] != "")
         kept = ClipBatch(**{name: batch[name][clips] for name in ClipBatch.__annotations__})  # type: ignore[typeddict-item]
         with Meter(gpus=self.gpus) as meter:
@@ -236,6 +241,8 @@ class WriteVectors:
 
 def provenance(encoder: Encoder, device: str) -> dict[str, str]:
     """The columns of `segments` that are the same for every row of a run."""
+    from shotlake.embed.encoder import dtype_name
+
     f = encoder.fingerprint
     return {
         "model_id": f.model_id,
