@@ -6,9 +6,12 @@ import errno
 import hashlib
 import os
 import time
+import weakref
 from pathlib import Path
 
 import pytest
+import s3fs
+from tests.faults.proxy import FaultyProxy
 
 from shotlake import storage
 from shotlake.errors import (
@@ -273,6 +276,33 @@ def test_a_whole_object_comes_in_parallel_parts(s3_root: str, monkeypatch: pytes
     reader.seek(1_000_000)
     assert reader.read() == data[1_000_000:]
     assert reader.bytes_read == len(data)
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("fault", ["unavailable", "cut"])
+def test_requests_that_are_tried_again_are_counted(
+    fault: str, s3_root: str, s3_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are paid for like any other."""
+    data, troubles = os.urandom(30_000), [fault, fault, ""]
+    storage.create(f"{s3_root}/one", data)
+    info = storage.stat(f"{s3_root}/one")
+    asked: list[str] = []
+
+    def choose(method: str, path: str) -> str:
+        asked.append(method)
+        return troubles.pop(0) if troubles else ""
+
+    with FaultyProxy(s3_environ["AWS_ENDPOINT_URL"], choose) as proxy:
+        filesystem = s3fs.S3FileSystem(endpoint_url=proxy.url, skip_instance_cache=True)
+        monkeypatch.setattr(s3, "_filesystem", lambda: filesystem)
+        reader = storage.open_object(info.uri, info.etag, info.size_bytes)
+        assert reader.read() == data
+    assert asked.count("GET") == reader.requests == 3
+    assert reader.bytes_read == len(data)
+    alive = weakref.ref(reader)
+    del reader
+    assert alive() is None  # its blocks go with it
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,11 @@ def datetimes(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     return [moment and datetime.combine(moment, moment.time(), UTC) for moment in naive]
 
 
+def parts(start: int, end: int) -> int:
+    """How many requests the bytes [start, end) take if each is answered."""
+    return -(-(end - start) // PART_BYTES)
+
+
 class ObjectReader(io.RawIOBase):
     """A seekable object, read in cached blocks with its first and last block pinned; counts what it reads.
 
@@ -118,7 +123,7 @@ class ObjectReader(io.RawIOBase):
     def read_range(self, start: int, end: int) -> bytes:
         """The bytes [start, end), past the cache. Errors: SourceChanged if there are fewer; what `fetch` raises."""
         data = self._fetch(start, end)
-        self.requests += -(-len(data) // PART_BYTES)
+        self.requests += parts(start, start + len(data))
         self.bytes_read += len(data)
         if len(data) != end - start:
             raise SourceChanged(f"bytes {start}-{end} gave {len(data)}; the object is not the one that was listed")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,11 +39,13 @@ from shotlake.errors import (
     Unavailable,
 )
 from shotlake.storage.again import TRIES, patient, patiently, pause_s
-from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader, datetimes
+from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader, datetimes, parts
 
 _BROKEN_BODY = (aiohttp.ClientError, HTTPClientError, OSError, EOFError)
 PAGE = 1_000  # keys that a store lists in one answer
 WHOLE_BYTES = 64 << 20  # objects up to this are read into memory by parallel requests of PART_BYTES
+
+_sent: ContextVar[list[int] | None] = ContextVar("sent", default=None)
 
 
 def list_objects(root: str, after: str = "", until: str | None = None) -> Iterator[ObjectInfo]:
@@ -166,10 +170,16 @@ def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int) -> Objec
     block = max(1, size_bytes) if whole else block_bytes
 
     def fetch(start: int, end: int) -> bytes:
-        with s3_errors(uri):
-            return _get_range(bucket, key, etag, start, end)
+        sent = [0]
+        try:
+            with s3_errors(uri):
+                return _get_range(bucket, key, etag, (start, end), sent)
+        finally:
+            counted.requests += max(0, sent[0] - parts(start, end))  # those that were tried again
 
-    return ObjectReader(fetch, size_bytes, block, look_ahead=block_bytes >= BLOCK_BYTES and not whole)
+    reader = ObjectReader(fetch, size_bytes, block, look_ahead=block_bytes >= BLOCK_BYTES and not whole)
+    counted = weakref.proxy(reader)  # a cycle would keep its blocks until somebody collects garbage
+    return reader
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -235,20 +245,26 @@ def _call_s3(method: str, **arguments: Any) -> Any:
     return sync(filesystem.loop, filesystem._call_s3, method, **arguments)
 
 
-def _get_range(bucket: str, key: str, etag: str, start: int, end: int) -> bytes:
-    """Bytes [start, end), in parallel requests of PART_BYTES.
+def _count_request(**_: Any) -> None:
+    """Called by botocore for whatever goes out, so that what it and s3fs try again is counted as well."""
+    if (sent := _sent.get()) is not None:
+        sent[0] += 1
+
+
+def _get_range(bucket: str, key: str, etag: str, span: tuple[int, int], sent: list[int]) -> bytes:
+    """Bytes [start, end), in parallel requests of PART_BYTES; `sent[0]` counts requests as they go out.
 
     s3fs tries a refused request again with backoff; a body that breaks off is asked for again here.
     """
     from fsspec.asyn import sync
 
-    filesystem = _filesystem()
+    filesystem, (start, end) = _filesystem(), span
     match = {"IfMatch": f'"{etag}"'} if etag else {}
 
     async def fetch(first: int) -> bytes:
-        span = f"bytes={first}-{min(first + PART_BYTES, end) - 1}"
+        part = f"bytes={first}-{min(first + PART_BYTES, end) - 1}"
         for attempt in range(TRIES):
-            answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=span, **match)
+            answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=part, **match)
             try:
                 async with answer["Body"] as body:
                     return bytes(await body.read())
@@ -259,6 +275,9 @@ def _get_range(bucket: str, key: str, etag: str, start: int, end: int) -> bytes:
         raise AssertionError("a try returns or raises")
 
     async def fetch_all() -> bytes:
+        client = await filesystem.set_session()
+        client.meta.events.register("before-send.s3.GetObject", _count_request, unique_id=__name__)
+        _sent.set(sent)
         return b"".join(await asyncio.gather(*(fetch(first) for first in range(start, end, PART_BYTES))))
 
     return bytes(sync(filesystem.loop, fetch_all))
