@@ -6,7 +6,7 @@ S3_VENV := .venv-s3
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-s3 check format bench bench-decode bench-embed bench-table bench-index clean
+.PHONY: help setup demo test test-all test-s3 check format bench bench-decode bench-embed bench-table bench-backfill bench-index clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -50,7 +50,7 @@ format: setup ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-decode bench-embed bench-table bench-index ## values against the limit of the same work, as JSON lines
+bench: bench-decode bench-embed bench-table bench-backfill bench-index ## values against the limit of the same work, as JSON lines
 
 bench-decode: setup ## the decode room against a bare decode of the same files
 	$(BIN)/python tests/bench/bench_decode.py
@@ -60,6 +60,9 @@ bench-embed: setup ## the embedding stage against the bare network on the same c
 
 bench-table: setup ## files and committer against plain Parquet; the anti-join of a large archive
 	$(BIN)/python tests/bench/bench_table.py
+
+bench-backfill: setup ## a backfill against its bare rooms; its driver over a million videos; a million keys listed
+	$(BIN)/python tests/bench/bench_backfill.py
 
 bench-index: setup ## the index against bare faiss on the same rows
 	$(BIN)/python tests/bench/bench_index.py

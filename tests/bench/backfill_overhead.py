@@ -91,18 +91,14 @@ def run_backfill(archive: Path, lake: Path) -> list[Mark]:
 def make_archive(folder: Path, minutes: float) -> tuple[Path, WorkUnit]:
     """A file of ten minutes under as many names as keep all cores busy for so long; and a unit to warm up with."""
     source = MEDIA / CLIP
-
-    def make(path: Path, seconds: float) -> Path:
-        if source.is_file():
-            return loop(source, path, seconds)
-        return paint(path, "libx264", (1280, 720), seconds, {"preset": "veryfast", "bf": "3"})
-
-    short = unit_of(make(folder / "short.mp4", SAMPLE_S))
+    if not source.is_file():
+        source = paint(folder / "clip.mp4", "libx264", (1280, 720), 3, {"preset": "veryfast", "bf": "3"})
+    short = unit_of(loop(source, folder / "short.mp4", SAMPLE_S))
     bare_unit(short)
     decode_s, embed_s, _ = bare_unit(short)
     n = int(np.ceil(minutes * 60 * (os.cpu_count() or 1) / (decode_s + embed_s) * SAMPLE_S / FILE_S))
     (archive := folder / "archive").mkdir()
-    long = make(folder / "long.mp4", FILE_S)
+    long = loop(source, folder / "long.mp4", FILE_S)
     for number in range(n):
         os.link(long, archive / f"{number:04d}.mp4")
     return archive, short
