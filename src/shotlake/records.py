@@ -39,6 +39,9 @@ class Video:
     collection: str
     version_id: str | None = None
     recorded_at: datetime | None = None
+    recorded_from: Literal["", "name", "table"] = ""  # who says so; "" where it is left to the container
+    recorded_zone: str = ""  # the time zone in which it was said
+    metadata: tuple[tuple[str, str], ...] = ()  # what `catalog.metadata` says besides: column and text
 
     @property
     def video_id(self) -> str:
@@ -254,7 +257,8 @@ def work_unit_from_json(text: str) -> WorkUnit:
 
 def work_unit_from_tree(tree: dict[str, Any]) -> WorkUnit:
     """A unit from parsed JSON."""
-    video = Video(**_with_times(tree["video"], "modified_at", "recorded_at"))
+    metadata = tuple((name, text) for name, text in tree["video"].get("metadata", ()))
+    video = Video(**_with_times({**tree["video"], "metadata": metadata}, "modified_at", "recorded_at"))
     return WorkUnit(**{**tree, "video": video})
 
 

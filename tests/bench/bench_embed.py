@@ -73,7 +73,7 @@ def stage_batch(clips: ClipBatch) -> dict[str, np.ndarray]:
     """Clips as the decoding step hands them over."""
     n_clips = len(clips["cell"])
     unit = WorkUnit(Video("a.mp4", "tag", 1, datetime.now(UTC), "c"), "key", 0, n_clips)
-    texts = {"unit": work_unit_to_json(unit), "media": media_to_json(MediaInfo()), "outcome": ""}
+    texts = {"unit": work_unit_to_json(unit), "media": media_to_json(MediaInfo()), "outcome": "", "text": ""}
     same = {name: np.full(n_clips, text, dtype=object) for name, text in texts.items()}
     return {**same, "decoded_at_us": np.zeros(n_clips, np.int64), **clips}  # type: ignore[dict-item]
 

@@ -19,7 +19,7 @@ from shotlake import storage
 from shotlake.catalog.listing import Skipped, list_videos
 from shotlake.catalog.sources import list_source, span
 from shotlake.config import CatalogConfig
-from shotlake.errors import BadInventory, SourceMissing
+from shotlake.errors import BadInventory, BadTable, SourceMissing
 from shotlake.records import Video
 
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -116,6 +116,29 @@ def test_a_list_of_uris_is_a_source(tmp_path: Path, suffix: str) -> None:
     assert span(str(source)) == str(tmp_path / "news")
 
 
+def test_a_table_that_describes_its_objects_is_believed(tmp_path: Path) -> None:
+    columns = {"etag": ["e1", "e2", None], "size_bytes": [7, 8, 9], "modified_at": [AT, AT, AT]}
+    uris = ["s3://b/2", "s3://b/1", str(tmp_path / "asked.mp4")]
+    Path(uris[2]).write_bytes(b"abc")
+    pq.write_table(pa.table({"uri": uris, **columns, "storage_class": ["", "GLACIER", ""]}), tmp_path / "l.parquet")
+    asked, cold, warm = list_source(str(tmp_path / "l.parquet"))
+    assert (asked.uri, asked.size_bytes, asked.etag) == (uris[2], 3, storage.stat(uris[2]).etag)
+    assert (cold.uri, cold.key, cold.size_bytes, cold.etag, cold.storage_class) == (uris[1], "b/1", 8, "e2", "GLACIER")
+    assert (warm.etag, warm.modified_at) == ("e1", AT)
+    batches = pa.table({"uri": uris[:2], "size_bytes": ["7", "x"], "etag": ["", ""], "modified_at": [str(AT)] * 2})
+    with pytest.raises(BadTable, match="size_bytes has to be a number"):
+        list(list_source("s3://lake/table", rows=batches.to_batches))
+
+
+def test_rows_that_somebody_else_reads_are_a_source_too() -> None:
+    columns = {"etag": ["e"] * 3, "size_bytes": [1] * 3, "modified_at": [AT] * 3}
+    rows = pa.table({"uri": ["s3://b/n/2", "s3://b/n/1/x", "s3://b/n/2"], **columns})
+    found = list_source("s3://lake/table", rows=lambda: rows.to_batches(1))
+    assert [info.uri for info in found] == ["s3://b/n/1/x", "s3://b/n/2"]
+    assert span("s3://lake/table", lambda: rows.to_batches(1)) == "s3://b/n"
+    assert span("s3://lake/table", list) == "/"
+
+
 def test_the_span_of_uris_in_buckets(tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_text("s3://b/news/1.mp4\ns3://b/news/2024/2.mp4\n")
     assert span(str(tmp_path / "l.txt")) == "s3://b/news"
@@ -124,7 +147,7 @@ def test_the_span_of_uris_in_buckets(tmp_path: Path) -> None:
 
 def test_a_list_without_the_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("url\nx\n")
-    with pytest.raises(SourceMissing, match=r"\['url'\]; one has to be called uri"):
+    with pytest.raises(BadTable, match=r"\['url'\]; one has to be called uri"):
         list(list_source(str(tmp_path / "l.csv")))
     with pytest.raises(SourceMissing, match="there is no"):
         list(list_source(str(tmp_path / "none.txt")))

@@ -34,7 +34,7 @@ def clip_rows(embed: EmbedClips) -> dict[str, np.ndarray]:
     """Rows of noise as the decoding step hands them over, of one unit."""
     spec, rng = embed.encoder.clip_spec, np.random.default_rng(0)
     unit = WorkUnit(Video("a.mp4", "tag", 1, datetime.now(UTC), "c"), "key", 0, N_CLIPS)
-    texts = {"unit": work_unit_to_json(unit), "media": media_to_json(MediaInfo()), "outcome": ""}
+    texts = {"unit": work_unit_to_json(unit), "media": media_to_json(MediaInfo()), "outcome": "", "text": ""}
     rows: dict[str, Any] = {name: np.full(N_CLIPS, text, dtype=object) for name, text in texts.items()}
     return rows | {
         "decoded_at_us": np.zeros(N_CLIPS, np.int64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -25,12 +26,20 @@ ROWS = [
         "codec": [None, "h264", "hevc", "av1"][k % 4],
         "has_audio": [True, False, None][k % 3],
         "duration_us": 30_000_000 + k * 10_000_000,
+        "text": [None, "Good Evening\nand welcome", "100% sure"][k % 3],
+        "metadata": [None, {}, {"title": "The Däy", "year": str(1990 + k)}, {"year": "unknown"}][k % 4],
     }
     for k in range(24)
 ]
 for row in ROWS:
     at = row["recorded_at"]
     row["begin"] = at + timedelta(microseconds=row["start_us"]) if at else None
+
+
+def told(row: dict[str, Any], name: str) -> str | None:
+    return (row["metadata"] or {}).get(name)
+
+
 BATCH = pa.RecordBatch.from_pylist(ROWS, schema=COLUMNS)  # "begin" is not among its columns
 
 
@@ -68,6 +77,14 @@ BATCH = pa.RecordBatch.from_pylist(ROWS, schema=COLUMNS)  # "begin" is not among
             lambda r: r["video_id"] == "v1" or (r["video_id"] == "v2" and r["start_us"] < 13e6),
         ),
         ('segment_id = "s3"', lambda r: r["segment_id"] == "s3"),
+        ('text contains "good evening"', lambda r: "Good" in (r["text"] or "")),
+        ('text contains "0% s" or text ~ "Good*welcome"', lambda r: r["text"] is not None),
+        ("meta.title = \"The Däy\"", lambda r: told(r, "title") == "The Däy"),
+        ("meta.title contains DÄY", lambda r: told(r, "title") == "The Däy"),
+        ("meta.year >= 2000", lambda r: (told(r, "year") or "").isdigit() and int(told(r, "year")) >= 2000),
+        ("meta.year in (1994, unknown)", lambda r: told(r, "year") in ("1994", "unknown")),
+        ("not meta.year = 1994", lambda r: told(r, "year") != "1994"),
+        ("meta.director = x", lambda r: False),
     ],
 )  # fmt: skip
 def test_a_filter_means_what_it_says(text, wanted):
@@ -77,7 +94,7 @@ def test_a_filter_means_what_it_says(text, wanted):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("colection = news", r"letter 1: 'colection' is not a field; there are segment_id, .*, time"),
+        ("colection = news", r"letter 1: 'colection' is not a field; there are meta.NAME, segment_id, .*, time"),
         ("collection", "behind 'collection' one of"),
         ("collection = ", "ends where a value is expected"),
         ("start_s > soon", r"letter 11: 'soon' is not seconds such as 2\.5"),
@@ -87,6 +104,8 @@ def test_a_filter_means_what_it_says(text, wanted):
         ("(has_audio", r"ends where '\)' is expected"),
         ("has_audio has_audio", "'has_audio' is too much; join"),
         ("start_s ~ 3", "~ compares texts"),
+        ("start_s contains 3", "contains looks into texts"),
+        ("meta. = 3", "'meta.' is not a field"),
         ('uri = "open', "cannot be read at"),
         ("codec in h264", r"'\(' is expected instead of 'h264'"),
         ("__import__('os')", "is not a field"),
@@ -135,3 +154,9 @@ def test_shards_that_can_hold_no_such_row_are_not_read(text, read):
     for s in shards:
         if s not in kept:
             assert not any(wanted.rows(BATCH.slice(s.first_row, s.n_rows)).to_pylist())
+
+
+def test_an_index_of_an_earlier_version_answers_with_nothing():
+    older = BATCH.drop_columns(["text", "metadata"])
+    for text in ("text contains evening", "meta.title = x", "meta.year > 3"):
+        assert not any(parse_filter(text).rows(older).to_pylist())

@@ -49,7 +49,7 @@ class CaptionLake:
         self.lake.append("retired", pa.Table.from_pylist([columns], TABLES["retired"]))
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        names = [name for name in COLUMNS.names if name != "codec"]
+        names = [name for name in COLUMNS.names if name not in ("codec", "metadata")]
         for batch in self.lake.batches("segments", [*names, "video_codec", "fused", "visual"]):
             yield batch.rename_columns([*names, "codec", "fused", "visual"])
 

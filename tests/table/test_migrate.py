@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from lakes import KEY, make_rows, make_unit
 from test_maintenance import commit, seen
@@ -45,3 +46,10 @@ def test_an_older_lake_is_named_and_migrated(old_lake: str) -> None:
     assert len(seen(written)) == 20
     assert {row["container"] for row in seen(written)} == {None}
     assert {row["embed_key"] for row in seen(written)} == {KEY}
+
+
+def test_readers_need_no_migration(old_lake: str) -> None:
+    older = Lake.open(old_lake)
+    assert set(older.read("segments", ["container"])["container"].to_pylist()) == {None}
+    assert older.read("units", ["code"]).num_rows == 0
+    assert [batch.num_rows for batch in older.batches("segments", ["container", "cell"], pc.field("cell") < 3)] == [3]

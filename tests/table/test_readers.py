@@ -29,6 +29,8 @@ from shotlake.table.readers import (
     read_vectors,
     sampled_uris,
     standing_failures,
+    video_metadata,
+    with_metadata,
 )
 from shotlake.table.rows import failure_rows, table_of, unit_rows, video_rows
 from shotlake.table.schemas import RETIRED, SEGMENTS
@@ -202,3 +204,22 @@ def test_one_of_so_many_uris_is_sampled_whatever_the_batches_are(lake: Lake) -> 
     assert everything == sorted(make_video(number).uri for number in range(1, 10))
     assert len(sampled_uris(lake, "/archive", 3)) == 3
     assert sampled_uris(lake, "/elsewhere", 1) == []
+
+
+def test_metadata_are_what_was_said_last(lake: Lake) -> None:
+    def say(hour: int, **told: str | None) -> None:
+        videos = [make_video(int(number[1:])) for number in told]
+        named = [
+            replace(video, metadata=(("title", title),) if title else ()) for video, title in zip(videos, told.values())
+        ]
+        at = AT + timedelta(hours=hour)
+        lake.append("videos", video_rows([(video, None) for video in named], "/archive", f"r{hour}", at))
+
+    assert len(video_metadata(lake)) == 0
+    say(1, v1="one", v2="two", v3=None, v4="four")
+    say(2, v2="II", v4=None)
+    batch = pa.record_batch({"video_id": [make_video(number).video_id for number in (4, 2, 9, 1, 3)]})
+    found = with_metadata(batch, video_metadata(lake)).column("metadata").to_pylist()
+    assert found == [[], [("title", "II")], None, [("title", "one")], None]
+    only_first = video_metadata(lake, pc.field("video_id") == make_video(1).video_id)
+    assert len(only_first) == 1

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shotlake.catalog.units import Cells
 from shotlake.errors import RETRYABLE_CODES
 from shotlake.records import ClipSpec, Video, cell_count
+from shotlake.storage import datetimes
 
 UNITS_A_SLICE = 1_000_000  # bounds the memory of the arithmetic; the units themselves take about 80 bytes each
 
@@ -32,6 +33,9 @@ LISTED = pa.schema(
         ("collection", pa.string()),
         ("version_id", pa.string()),
         ("recorded_at", pa.timestamp("us", "UTC")),
+        ("recorded_from", pa.string()),
+        ("recorded_zone", pa.string()),
+        ("metadata", pa.map_(pa.string(), pa.string())),
     ]
 )
 
@@ -44,8 +48,13 @@ def listed_table(videos: Iterable[Video]) -> pa.Table:
 
 def videos_of(listed: pa.Table) -> Iterator[Video]:
     """The rows of a listed table as videos."""
-    names = ("uri", "etag", "size_bytes", "modified_at", "collection", "version_id", "recorded_at")
-    return (Video(*values) for values in zip(*(listed[name].to_pylist() for name in names)))
+    plain = ("uri", "etag", "size_bytes")
+    columns: list[list[Any]] = [listed[name].to_pylist() for name in plain]
+    columns += [datetimes(listed["modified_at"]), listed["collection"].to_pylist(), listed["version_id"].to_pylist()]
+    columns += [datetimes(listed["recorded_at"])]
+    columns += [listed[name].to_pylist() for name in ("recorded_from", "recorded_zone")]
+    pairs = (tuple(metadata or ()) for metadata in listed["metadata"].to_pylist())
+    return (Video(*values) for values in zip(*columns, pairs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from shotlake import storage
 from shotlake.catalog.recorded import recorded_at
 from shotlake.catalog.sources import list_source
+from shotlake.catalog.tables import Rows
 from shotlake.config import CatalogConfig
 from shotlake.records import Video
 from shotlake.storage import ObjectInfo
@@ -43,26 +44,32 @@ def list_videos(
     config: CatalogConfig,
     lake_root: str | None = None,
     cuts: Sequence[str] = (),
+    rows: Rows | None = None,
 ) -> Iterator[Video | Skipped]:
     """Every object of a source, in the order of their URIs; a lake that lies under it is left out in silence.
 
     `cuts`: URIs between which a prefix may be listed side by side, ascending; its folders are looked for if there are
-    none.
-    Errors: SourceMissing, AccessDenied, BadInventory, StoreError; ConfigError for a pattern that is none.
+    none. `rows`: those of a table of URIs that this room cannot open.
+    Errors: SourceMissing, AccessDenied, BadInventory, BadTable, StoreError; ConfigError for a pattern that is none.
     """
     root = storage.normalise(root)
     own = storage.normalise(lake_root) + "/" if lake_root else None
     name = collection or default_collection(root)
     rules = SkipRules(config, datetime.now(UTC))
-    for found in list_source(root, cuts):
+    for found in list_source(root, cuts, rows):
         if own and found.uri.startswith(own):
             continue
         reason = rules.reason(found)
         if reason:
             yield Skipped(found.uri, found.key, found.size_bytes, reason)
         else:
+            video = Video(found.uri, found.etag, found.size_bytes, found.modified_at, name, found.version_id)
             recorded = recorded_at(found.key, config) if config.recorded_pattern else None
-            yield Video(found.uri, found.etag, found.size_bytes, found.modified_at, name, found.version_id, recorded)
+            yield _dated(video, recorded, config.time_zone) if recorded else video
+
+
+def _dated(video: Video, recorded_at: datetime, time_zone: str) -> Video:
+    return replace(video, recorded_at=recorded_at, recorded_from="name", recorded_zone=time_zone)
 
 
 class SkipRules:

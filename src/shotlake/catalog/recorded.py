@@ -25,7 +25,7 @@ def recorded_at(key: str, config: CatalogConfig) -> datetime | None:
         return None
     parts = {name: int(text) for name, text in found.groupdict().items() if text}
     try:
-        return datetime(**parts, tzinfo=_zone(config.time_zone)).astimezone(UTC)
+        return datetime(**parts, tzinfo=zone(config.time_zone)).astimezone(UTC)
     except ValueError:
         return None
 
@@ -46,7 +46,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 @cache
-def _zone(name: str) -> ZoneInfo:
+def zone(name: str) -> ZoneInfo:
+    """The time zone of a name. Errors: ConfigError."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):

@@ -2,7 +2,9 @@
 
 folder | s3://bucket/prefix        every object under it
 s3://.../manifest.json             S3 Inventory (CSV or Parquet), its checksums verified; latest versions only
-FILE.txt | .csv | .parquet         a URI a line, or a column `uri`; each object is asked for its etag and size
+FILE.txt | .csv | .parquet         a URI a line, or a column `uri`
+a Delta table                      the same, read by flow
+Objects of a list are asked for etag, size and time, unless the table has all three in columns named as in `videos`.
 """
 
 from __future__ import annotations
@@ -13,46 +15,60 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from shotlake import storage
 from shotlake.catalog.fanout import list_tree
 from shotlake.catalog.order import in_order
-from shotlake.errors import BadInventory, NotFound, SourceMissing
+from shotlake.catalog.tables import Rows, is_file, read_file, uris_of
+from shotlake.errors import BadInventory, BadTable, NotFound, SourceMissing
 from shotlake.storage import ObjectInfo
 
 MANIFEST = "/manifest.json"
-LISTS = (".txt", ".csv", ".parquet")
+LINES = ".txt"
+ASKED_TOGETHER = 16
+_TOLD = ("etag", "size_bytes", "modified_at", "version_id", "storage_class")  # the first three say it all
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def list_source(root: str, cuts: Sequence[str] = ()) -> Iterator[ObjectInfo]:
+def list_source(root: str, cuts: Sequence[str] = (), rows: Rows | None = None) -> Iterator[ObjectInfo]:
     """Every object of a source, by URI; `cuts` are URIs at which a tree is cut to be listed side by side.
 
-    Errors: SourceMissing, AccessDenied, BadInventory, StoreError.
+    `rows`: those of a table of URIs that is no file. Errors: SourceMissing, AccessDenied, BadInventory, BadTable,
+    StoreError.
     """
     if root.endswith(MANIFEST):
         yield from in_order(read_inventory(root))
-    elif root.lower().endswith(LISTS):
-        yield from in_order(_ask(uri) for uri in read_uris(root))
+    elif rows or is_list(root):
+        yield from in_order(_listed(root, rows or _rows_of(root)))
     else:
         yield from list_tree(root, [cut.removeprefix(root + "/") for cut in cuts])
 
 
-def span(root: str) -> str:
+def is_list(root: str) -> bool:
+    """True for a file that lists URIs."""
+    return is_file(root) or root.lower().endswith(LINES)
+
+
+def span(root: str, rows: Rows | None = None) -> str:
     """The prefix that holds every object of a source: what a run has to lease, so that no two write the same videos."""
     if root.endswith(MANIFEST):
         return f"s3://{_manifest(root)['sourceBucket']}"
-    if root.lower().endswith(LISTS):
-        return os.path.commonpath(list(read_uris(root)) or ["/"]).replace("s3:/", "s3://")
-    return root
+    if not rows and not is_list(root):
+        return root
+    found = ""
+    for batch in (rows or _rows_of(root))():
+        uris = uris_of(batch, root)
+        found = os.path.commonpath([found, *uris] if found else uris) if uris else found
+    return found.replace("s3:/", "s3://") if found else "/"
 
 
 def read_inventory(manifest_uri: str) -> Iterator[ObjectInfo]:
@@ -72,28 +88,52 @@ def read_inventory(manifest_uri: str) -> Iterator[ObjectInfo]:
                 yield _object(row)
 
 
-def read_uris(uri: str) -> Iterator[str]:
-    """The URIs that a file lists, normalised. Errors: SourceMissing, ConfigError for a scheme that is not known."""
-    data = _read(uri)
-    if uri.lower().endswith(".txt"):
-        lines = data.decode().split("\n")
-        found: Iterable[str] = (line.strip("\r") for line in lines if line.strip() and not line.startswith("#"))
-    else:
-        table = pq.read_table(io.BytesIO(data)) if uri.lower().endswith(".parquet") else _read_csv(data)
-        if "uri" not in table.column_names:
-            raise SourceMissing(f"{uri!r} has the columns {table.column_names}; one has to be called uri")
-        found = table["uri"].to_pylist()
-    return (storage.normalise(item) for item in found)
+def _rows_of(root: str) -> Rows:
+    return partial(read_file, root) if is_file(root) else partial(_read_lines, root)
+
+
+def _read_lines(uri: str) -> Iterator[pa.RecordBatch]:
+    lines = (line.strip("\r") for line in _read(uri).decode().split("\n") if not line.startswith("#"))
+    yield pa.record_batch({"uri": pa.array([line for line in lines if line.strip()], pa.string())})
+
+
+def _listed(name: str, rows: Rows) -> Iterator[ObjectInfo]:
+    """The objects of a table as it describes them (columns as in `videos`), else as they are when they are asked."""
+    with ThreadPoolExecutor(ASKED_TOGETHER, "ask") as pool:
+        for batch in rows():
+            uris = uris_of(batch, name)
+            known = {field: batch.column(field).to_pylist() for field in _TOLD if field in batch.schema.names}
+            if not set(_TOLD[:3]) <= set(known):
+                yield from pool.map(_ask, uris)
+                continue
+            for number, uri in enumerate(uris):
+                told = {field: values[number] for field, values in known.items() if values[number] is not None}
+                yield _described(uri, told, name) if set(_TOLD[:3]) <= set(told) else _ask(uri)
+
+
+def _described(uri: str, told: dict[str, Any], name: str) -> ObjectInfo:
+    try:
+        size_bytes, modified_at = int(told["size_bytes"]), told["modified_at"]
+        moment = datetime.fromisoformat(modified_at) if isinstance(modified_at, str) else modified_at
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, AttributeError):
+        raise BadTable(
+            f"{name!r} describes {uri!r} by {told}; size_bytes has to be a number and modified_at a time"
+        ) from None
+    return ObjectInfo(uri, _key(uri), **{**told, "size_bytes": size_bytes, "modified_at": moment})
 
 
 def _ask(uri: str) -> ObjectInfo:
     """The object as it is now; one that is not there is listed all the same, and fails when it is opened."""
-    key = uri.removeprefix("s3://").lstrip("/")
     try:
         info = storage.stat(uri)
     except NotFound:
-        return ObjectInfo(uri, key, 0, "", NEVER)
-    return ObjectInfo(uri, key, info.size_bytes, info.etag, info.modified_at, info.version_id)
+        return ObjectInfo(uri, _key(uri), 0, "", NEVER)
+    return info._replace(uri=uri, key=_key(uri))
+
+
+def _key(uri: str) -> str:
+    return uri.removeprefix("s3://").lstrip("/")
 
 
 def _manifest(uri: str) -> dict[str, Any]:
@@ -150,7 +190,3 @@ def _read(uri: str) -> bytes:
         return storage.read_bytes(uri)
     except NotFound:
         raise SourceMissing(f"there is no {uri!r}; check the path") from None
-
-
-def _read_csv(data: bytes) -> pa.Table:
-    return pa_csv.read_csv(io.BytesIO(data), parse_options=pa_csv.ParseOptions(newlines_in_values=True))

@@ -15,6 +15,7 @@ from shotlake.flow.run import Run, check_prices
 from shotlake.flow.run_report import RunReport
 from shotlake.flow.space import check_lake, open_space
 from shotlake.flow.survey import check_source, supersede, survey
+from shotlake.flow.tables import delta_rows
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 
@@ -34,7 +35,7 @@ def backfill(
     the index at the end. `retried`: work only at what was lost with these codes, however often it was tried.
     Errors: PreflightError before anything is written; CommitError; bad media never raises.
     """
-    roots = [check_source(source) for source in sources]
+    roots = [check_source(source, config.catalog) for source in sources]
     space = open_space(config)
     prices = check_prices(config, roots)
     lake = Lake.create_or_open(config.lake)
@@ -42,7 +43,8 @@ def backfill(
     run = Run(lake, space, config, roots, prices, retried)
     with run, Interruptible() as stop:
         for root in roots:
-            with Lease.acquire(lake.root, space.key, span(root), run.run_id, config.table.lease_s) as lease:
+            within = span(root, delta_rows(root))
+            with Lease.acquire(lake.root, space.key, within, run.run_id, config.table.lease_s) as lease:
                 with run.committing(lease):
                     found = survey(root, run)  # every object of the root: skipped, unchanged, known to fail, or to do
                     if len(found.todo):
@@ -50,7 +52,7 @@ def backfill(
                         stop.arm()
                         run.tell()
                     # a bounded number of videos, which is what the driver holds
-                    for wave in found.todo.waves(config.flow.wave_videos, config.catalog, span(root)):
+                    for wave in found.todo.waves(config.flow.wave_videos, config.catalog, within):
                         if run.is_full:
                             break
                         progress("probe", 0, len(wave))

@@ -22,6 +22,7 @@ from shotlake.embed.load import resolve_device
 from shotlake.errors import BadModel, ShotlakeError, SourceMissing
 from shotlake.flow.model_check import check_model
 from shotlake.flow.run import check_prices
+from shotlake.flow.tables import delta_rows
 from shotlake.report.render import size
 from shotlake.table.lake import Lake
 
@@ -83,7 +84,8 @@ def _credentials(config: Config, source: str) -> Found:
 
 def _source(source: str) -> Found:
     """List it and read the first byte of its first object that has one."""
-    for info in list_source(storage.normalise(source)):
+    root = storage.normalise(source)
+    for info in list_source(root, rows=delta_rows(root)):
         if info.size_bytes:
             with storage.open_object(info.uri, info.etag, info.size_bytes, storage.PROBE_BLOCK_BYTES) as reader:
                 reader.read(1)

@@ -78,7 +78,7 @@ class Look:
 
 def forecast_backfill(sources: Sequence[str], config: Config, asked: Asked, progress: Progress) -> dict[str, Any]:
     """What `shotlake plan --json` prints. Errors: PreflightError where `backfill` would raise one."""
-    roots = [check_source(source) for source in sources]
+    roots = [check_source(source, config.catalog) for source in sources]
     space = open_space(config)
     prices = check_prices(config, roots)
     with _lake(config) as lake:

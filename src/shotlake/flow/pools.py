@@ -43,6 +43,7 @@ class Job:
     lake_root: str
     run_id: str
     provenance: dict[str, str]
+    subtitles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
             ray.data.from_arrow([pa.table(block) for block in blocks])
             .map_batches(
                 DecodeUnits,
-                fn_constructor_args=(job.clip_spec, job.decode),
+                fn_constructor_args=(job.clip_spec, job.decode, job.subtitles),
                 batch_size=None,
                 compute=actors(size=min(pools.decode_actors, len(blocks))),
                 num_cpus=pools.decode_cpu,
@@ -180,7 +181,7 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
 
 def run_here(blocks: list[Block], job: Job, rows_per_file: int) -> Iterator[Report]:
     """The same without Ray: one block after the other in this process."""
-    decode = DecodeUnits(job.clip_spec, job.decode)
+    decode = DecodeUnits(job.clip_spec, job.decode, job.subtitles)
     embed = EmbedClips(job.embed, 0.0)
     write = WriteVectors(job.lake_root, job.run_id, job.provenance)
     waiting: list[Batch] = []

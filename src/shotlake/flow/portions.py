@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 from shotlake.catalog.changes import Again, compare, listed_table, lost_with, progress
 from shotlake.catalog.fanout import AHEAD
 from shotlake.catalog.listing import Skipped, default_collection, is_unicode, list_videos
+from shotlake.catalog.metadata import Metadata, retold
 from shotlake.config import Config
 from shotlake.flow.space import VectorSpace
+from shotlake.flow.tables import delta_rows, metadata_of
 from shotlake.records import Video
 from shotlake.table.erase import listed_again
 from shotlake.table.lake import Lake
@@ -53,25 +55,31 @@ class Portion:
     replaced: pa.Table  # REPLACED
     waiting: pa.Table  # LISTED
     back: pa.Array
+    told: pa.Table  # rows of `videos` whose metadata are not what they were
 
 
 def portions(root: str, scope: Scope) -> Iterator[Portion]:
     """List a root and find out what of it is new, changed, unfinished or to be tried again."""
     start = ""
     cuts = sampled_uris(scope.lake, root, AHEAD)  # a flat prefix can be cut by what was there the last time only
-    items = list_videos(root, default_collection(root), scope.config.catalog, scope.lake.root, cuts)
+    config = scope.config.catalog
+    metadata = metadata_of(root, config)
+    items = list_videos(root, default_collection(root), config, scope.lake.root, cuts, delta_rows(root))
     while part := list(islice(items, PORTION)):
         last = max((item.uri for item in part if is_unicode(item.uri)), default="")
         within = UriRange.between(start, last) if last else UriRange("", "")
-        yield _compared(part, within, root, scope)
+        yield _compared(part, within, root, scope, metadata)
         start = within.end or start
-    yield _compared([], UriRange(start), root, scope)  # what vanished behind the last one
+    yield _compared([], UriRange(start), root, scope, None)  # what vanished behind the last one
 
 
-def _compared(part: list[Video | Skipped], within: UriRange, root: str, scope: Scope) -> Portion:
+def _compared(
+    part: list[Video | Skipped], within: UriRange, root: str, scope: Scope, metadata: Metadata | None
+) -> Portion:
     lake, key, again = scope.lake, scope.space.key, scope.again
     skipped = [item for item in part if isinstance(item, Skipped)]
     listed = listed_table(item for item in part if isinstance(item, Video))
+    listed = metadata.fill(listed) if metadata else listed
     back, erased = listed_again(lake, listed["video_id"].combine_chunks(), key)
     listed = listed.filter(pc.invert(pc.is_in(listed["video_id"], erased)))
     ever = known_videos(lake, root, within)
@@ -96,7 +104,8 @@ def _compared(part: list[Video | Skipped], within: UriRange, root: str, scope: S
     if again.codes:  # the rest waits for an ordinary run
         waiting = waiting.filter(pc.is_in(waiting["video_id"], lost_with(units, again.codes)))
     new = [item for item in skipped if item.uri not in before]
-    return Portion(counts, new, changes.vanished, replaced, waiting, back)
+    told = retold(changes.unchanged, known) if metadata else known.slice(0, 0)
+    return Portion(counts, new, changes.vanished, replaced, waiting, back, told)
 
 
 def _replaced(ever: pa.Table, listed: pa.Table, waiting: pa.Table) -> pa.Table:

@@ -102,7 +102,8 @@ class Run:
         """What the steps are made of."""
         config, device = self.config, "cuda" if self._machines.gpus and self.config.embed.device != "cpu" else "cpu"
         columns = provenance(self.space.encoder, device)
-        return Job(self.space.clip_spec, config.decode, config.embed, self.lake.root, self.run_id, columns)
+        spec, subtitles = self.space.clip_spec, config.catalog.subtitles
+        return Job(spec, config.decode, config.embed, self.lake.root, self.run_id, columns, subtitles)
 
     @contextmanager
     def measured(self, stage: str) -> Iterator[Meter]:

@@ -7,9 +7,10 @@ A batch is a dict of equally long arrays. Behind the last clip of every unit fol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import shotlake
+from shotlake.catalog.subtitles import read_subtitles
 from shotlake.config import DecodeConfig, EmbedConfig
 from shotlake.decode.decoder import ClipDecoder, decoder_versions
 from shotlake.decode.prober import VideoProber
@@ -98,8 +100,8 @@ def _probe_one(unit: WorkUnit, prober: VideoProber) -> tuple[str, str, str, str]
 class DecodeUnits:
     """unit, media [U] -> clips, at most `clips_per_batch` together, then a closing row a unit."""
 
-    def __init__(self, clip_spec: ClipSpec, config: DecodeConfig) -> None:
-        self.clip_spec = clip_spec
+    def __init__(self, clip_spec: ClipSpec, config: DecodeConfig, subtitles: Sequence[str] = ()) -> None:
+        self.clip_spec, self.suffixes = clip_spec, subtitles
         self.decoder = ClipDecoder(clip_spec, config)
 
     def close(self) -> None:
@@ -111,17 +113,20 @@ class DecodeUnits:
         texts = {unit.unit_id: (str(u), str(m)) for unit, u, m in zip(units, batch["unit"], batch["media"])}
         waiting = iter(units)
         current = next(waiting, None)
+        words = lru_cache(1)(lambda uri: read_subtitles(uri, self.suffixes))  # units of a video follow each other
         for found in self.decoder(units):
             if isinstance(found, UnitOutcome):
                 yield _closing_row(found, *texts[found.unit.unit_id], self.clip_spec)
                 current = next(waiting, None)
             elif current is not None:
-                yield _clip_rows(found, *texts[current.unit_id])
+                rows = _clip_rows(found, *texts[current.unit_id])
+                spoken = map(words(current.video.uri).between, found["start_us"].tolist(), found["end_us"].tolist())
+                yield rows | {"text": np.array(list(spoken), dtype=object)}
 
 
 def _clip_rows(clips: ClipBatch, unit: str, media: str) -> Batch:
     rows = len(clips["segment_id"])
-    same = {"unit": unit, "media": media, "outcome": ""}
+    same = {"unit": unit, "media": media, "outcome": "", "text": ""}
     columns: Batch = {name: np.full(rows, text, dtype=object) for name, text in same.items()}
     columns["decoded_at_us"] = np.full(rows, _now_us(), dtype=np.int64)
     return columns | {name: array for name, array in clips.items() if isinstance(array, np.ndarray)}
@@ -161,7 +166,7 @@ class EmbedClips:
         kept = ClipBatch(**{name: batch[name][clips] for name in ClipBatch.__annotations__})  # type: ignore[typeddict-item]
         with Meter(gpus=self.gpus) as meter:
             vectors = embed_or_refuse(self.encoder, kept)
-        columns = {name: batch[name] for name in ("unit", "media", "outcome", "decoded_at_us")}
+        columns = {name: batch[name] for name in ("unit", "media", "outcome", "text", "decoded_at_us")}
         columns |= {name: batch[name] for name in ("segment_id", "cell", "start_us", "end_us")}
         columns["n_frames"] = batch["frame_mask"].sum(axis=1).astype(np.int32)
         columns["has_audio"] = np.asarray(batch["sample_mask"].any(axis=1))
@@ -226,6 +231,7 @@ class WriteVectors:
             "video_codec": [m.video_codec for m in media],
             "audio_codec": [m.audio_codec for m in media],
             "duration_us": [m.duration_us for m in media],
+            "text": [text or None for text in batch["text"][good]],
             "decoded_at": pa.array(batch["decoded_at_us"][good], pa.timestamp("us", "UTC")),
             "embedded_at": pa.array(batch["embedded_at_us"][good], pa.timestamp("us", "UTC")),
         }

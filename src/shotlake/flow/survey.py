@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 from shotlake import storage
 from shotlake.catalog.listing import Skipped, default_collection
 from shotlake.catalog.sources import list_source
+from shotlake.config import CatalogConfig
 from shotlake.flow.portions import REPLACED, portions
 from shotlake.flow.run import Run
+from shotlake.flow.tables import delta_rows, metadata_of
 from shotlake.flow.todo import Todo
 from shotlake.records import Video
 from shotlake.table.maintenance import forget
@@ -35,10 +37,14 @@ class Survey:
     replaced: pa.Table
 
 
-def check_source(source: str) -> str:
-    """The normalised root. Errors: SourceMissing, AccessDenied, ConfigError for a scheme that is not known."""
+def check_source(source: str, config: CatalogConfig) -> str:
+    """The normalised root, whose list and metadata can be read.
+
+    Errors: SourceMissing, AccessDenied, BadTable, ConfigError for a scheme that is not known.
+    """
     root = storage.normalise(source)
-    next(list_source(root), None)
+    next(list_source(root, rows=delta_rows(root)), None)
+    metadata_of(root, config)
     return root
 
 
@@ -51,7 +57,8 @@ def survey(root: str, run: Run) -> Survey:
                 forget(run.lake, part.back, run.space.key)
             run.ledger.videos.update(part.counts)
             _record_skipped(part.skipped, root, run)
-            _record_vanished(part.vanished, run)
+            _record(part.vanished, {"status": "vanished", "reason": "not listed"}, run)  # its segments stay
+            _record(part.told, {}, run)
             todo.add(part.waiting)
             replaced.append(part.replaced)
     found = Survey(todo, pa.concat_tables(replaced))
@@ -85,11 +92,8 @@ def _record_skipped(skipped: list[Skipped], root: str, run: Run) -> None:
         run.append("videos", pa.concat_tables(rows))
 
 
-def _record_vanished(vanished: pa.Table, run: Run) -> None:
-    """One row of `videos` for each object that is not listed any more; its segments stay until they are erased."""
-    if not len(vanished):
-        return
-    now = datetime.now(UTC)
-    replaced = {"status": "vanished", "reason": "not listed", "run_id": run.run_id, "at": now}
-    rows = [{**row, **replaced} for row in vanished.to_pylist()]
-    run.append("videos", table_of(VIDEOS, rows))
+def _record(known: pa.Table, replaced: dict[str, str], run: Run) -> None:
+    """Known rows of `videos` once more, as they are now."""
+    if len(known):
+        now = {**replaced, "run_id": run.run_id, "at": datetime.now(UTC)}
+        run.append("videos", table_of(VIDEOS, [{**row, **now} for row in known.to_pylist()]))

@@ -29,8 +29,11 @@ COLUMNS = pa.schema(
         ("codec", pa.string()),
         ("has_audio", pa.bool_()),
         ("duration_us", pa.int64()),
+        ("text", pa.string()),  # of the subtitles
+        ("metadata", pa.map_(pa.string(), pa.string())),  # of the video
     ]
 )
+LATER = ("text", "metadata")  # null where the rows do not have them; shards of earlier versions lack them
 RowPredicate = Callable[[pa.RecordBatch], pa.BooleanArray]
 
 IDS_ONLY = pa.schema([COLUMNS.field("segment_id")])  # of all spaces but the first: enough to name their rows
@@ -44,6 +47,8 @@ def select_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
     if "codec" not in batch.schema.names and {"video_codec", "audio_codec"} <= set(batch.schema.names):
         codec = pc.coalesce(batch.column("video_codec"), batch.column("audio_codec"))
         batch = batch.append_column("codec", codec)
+    for name in set(LATER) - set(batch.schema.names):
+        batch = batch.append_column(name, pa.nulls(len(batch), COLUMNS.field(name).type))
     missing = set(COLUMNS.names) - set(batch.schema.names)
     if missing:
         raise IndexingError(f"the rows lack the columns {sorted(missing)}; an index needs {COLUMNS.names}")

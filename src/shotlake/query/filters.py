@@ -3,11 +3,15 @@
     collection = news and date >= 2026-01-01 and not (has_audio or codec in (hevc, av1))
     uri ~ "s3://bucket/2024/*" and time >= 22:00 and duration_s < 90
 
+    text contains "good evening" and meta.season >= 3
+
 A filter also tells which shards can hold no such row, by what the manifest says of their collections and times.
 
 A comparison with a missing value is false. Fields: segment_id, video_id, uri, collection, codec, has_audio, start_s,
 end_s, duration_s (of the video), recorded_at (of the video), and date and time (of day, UTC) at which the segment was
-recorded. `~` is a glob over the whole text.
+recorded; `text`, what the subtitles say meanwhile; `meta.NAME`, the column NAME of `catalog.metadata`. `~` is a glob
+over the whole text, `contains` finds a part of it whatever its case; where a text is to be less or more than a number,
+texts that are numbers are compared as such.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ ShardPredicate = Callable[[Shard], bool]
 MAX_TOKENS = 400  # bounds the depth of the parser
 
 _TOKEN = re.compile(r"""\s*(?:(?P<op><=|>=|!=|[=<>~(),])|"(?P<quoted>[^"]*)"|(?P<word>[^\s"=<>~!(),]+))""")
+_NUMBER = r"^[+-]?\d+(\.\d+)?$"
+META = "meta."
 _COMPARE: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "=": pc.equal,
@@ -75,6 +81,34 @@ def _plain(name: str) -> Column:
     return lambda batch: batch.column(name)
 
 
+def _since(name: str) -> Column:
+    """A column that indexes of earlier versions do not have."""
+    return lambda batch: batch.column(name) if name in batch.schema.names else pa.nulls(len(batch), pa.string())
+
+
+def _told(name: str) -> Column:
+    """What the metadata say under a name."""
+
+    def look(batch: pa.RecordBatch) -> pa.Array:
+        if "metadata" not in batch.schema.names:
+            return pa.nulls(len(batch), pa.string())
+        return pc.map_lookup(batch.column("metadata"), pa.scalar(name), "first")
+
+    return look
+
+
+def _numbers(texts: pa.Array) -> pa.Array:
+    """Texts that are numbers as such, null for others."""
+    is_number = pc.match_substring_regex(texts, _NUMBER)
+    return pc.cast(pc.if_else(is_number, texts, pa.scalar(None, pa.string())), pa.float64())
+
+
+def _field(name: str) -> _Field | None:
+    if name.startswith(META) and name != META:
+        return _Field(_told(name.removeprefix(META)), str, "a text")
+    return _FIELDS.get(name)
+
+
 def _seconds(name: str) -> Column:
     return lambda batch: pc.divide(pc.cast(batch.column(name), pa.float64()), 1e6)
 
@@ -107,6 +141,7 @@ _FIELDS: Mapping[str, _Field] = MappingProxyType(
         for name in ("start", "end", "duration")
     }
     | {
+        "text": _Field(_since("text"), str, "a text"),
         "has_audio": _Field(_plain("has_audio"), _boolean, "true or false"),
         "recorded_at": _Field(_plain("recorded_at"), _moment, "a time such as 2026-01-31T12:00"),
         "date": _Field(_date, date.fromisoformat, "a date such as 2026-01-31"),
@@ -172,19 +207,21 @@ class _Parser:
 
     def comparison(self) -> Filter:
         token = self._pop("a field")
-        field = _FIELDS.get(token.text)
+        field = _field(token.text)
         if field is None or token.kind != "word":
-            raise self._error(token, f"{token.text!r} is not a field; there are {', '.join(_FIELDS)}")
+            raise self._error(token, f"{token.text!r} is not a field; there are {META}NAME, {', '.join(_FIELDS)}")
         if self._take("in"):
             return _prunable(token.text, "in", self._one_of(field))
         if self._take("~"):
             return _prunable(token.text, "~", self._like(token, field))
+        if self._take("contains"):
+            return _prunable(token.text, "contains", self._contains(token, field))
         for sign, compare in _COMPARE.items():
             if self._take(sign):
                 return _prunable(token.text, sign, _compared(field, compare, self._value(field)))
         if field.parse is _boolean:
             return Filter(field.column)
-        raise self._error(token, f"behind {token.text!r} one of {' '.join(_COMPARE)} ~ in is missing")
+        raise self._error(token, f"behind {token.text!r} one of {' '.join(_COMPARE)} ~ in contains is missing")
 
     def expect_end(self) -> None:
         if self._next < len(self._tokens):
@@ -204,6 +241,12 @@ class _Parser:
             raise self._error(token, f"~ compares texts, and {token.text!r} takes {field.example}")
         pattern = "".join({"*": ".*", "?": "."}.get(letter) or re.escape(letter) for letter in self._value(field))
         return lambda batch: pc.match_substring_regex(field.column(batch), f"(?s)^{pattern}$")
+
+    def _contains(self, token: _Token, field: _Field) -> Predicate:
+        if field.parse is not str:
+            raise self._error(token, f"contains looks into texts, and {token.text!r} takes {field.example}")
+        wanted = self._value(field)
+        return lambda batch: pc.match_substring(field.column(batch), wanted, ignore_case=True)
 
     def _value(self, field: _Field) -> Any:
         token = self._pop("a value")
@@ -236,6 +279,9 @@ class _Parser:
 
 
 def _compared(field: _Field, compare: Callable[..., Any], wanted: Any) -> Predicate:
+    if isinstance(wanted, str) and compare not in (pc.equal, pc.not_equal) and re.match(_NUMBER, wanted):
+        number = float(wanted)
+        return lambda batch: compare(_numbers(field.column(batch)), number)
     return lambda batch: compare(field.column(batch), wanted)
 
 

@@ -19,6 +19,7 @@ from shotlake.index.manifest import Manifest
 from shotlake.index.rows import vectors_of
 from shotlake.records import Space
 from shotlake.table.lake import Lake
+from shotlake.table.readers import video_metadata, with_metadata
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ RERANK = 200
 Vector = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-SOURCE_COLUMNS = [name for name in COLUMNS.names if name != "codec"] + ["video_codec", "audio_codec"]
+SOURCE_COLUMNS = [name for name in COLUMNS.names if name not in ("codec", "metadata")] + ["video_codec", "audio_codec"]
 
 
 @dataclass(frozen=True)
@@ -116,4 +117,10 @@ def _read_units(lake: Lake, manifest: Manifest, units: pa.Table) -> tuple[pa.Tab
         space: np.concatenate([np.empty((0, dim), np.float16), *rows]).astype(np.float32)
         for space, rows in parts.items()
     }
-    return pa.Table.from_batches([select_columns(b) for b in batches], COLUMNS), vectors
+    known = video_metadata(lake, pc.field("video_id").isin(_videos(batches)))
+    columns = [select_columns(with_metadata(batch, known)) for batch in batches]
+    return pa.Table.from_batches(columns, COLUMNS), vectors
+
+
+def _videos(batches: list[pa.RecordBatch]) -> pa.Array:
+    return pa.concat_arrays([pa.array([], pa.string()), *(batch.column("video_id").unique() for batch in batches)])

@@ -84,9 +84,14 @@ class Lake:
         return [name for name in TABLES[table].names if name not in known]
 
     def dataset(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
-        """A table as a pyarrow dataset: what DuckDB and others scan with column and file pruning."""
+        """A table as a pyarrow dataset: what DuckDB and others scan with column and file pruning.
+
+        Columns that a lake of an earlier version lacks are null.
+        """
         with delta_errors(self.uri(table)):
-            return self.table(table, version).to_pyarrow_dataset()
+            found = self.table(table, version).to_pyarrow_dataset()
+        lacking = [field for field in TABLES[table] if field.name not in found.schema.names]
+        return found.replace_schema(pa.schema([*found.schema, *lacking])) if lacking else found
 
     def read(
         self,

@@ -141,6 +141,25 @@ def latest_videos(lake: Lake, root: str) -> pa.Table:
     return newest(known_videos(lake, root, EVERYWHERE), "uri", "at")
 
 
+def video_metadata(lake: Lake, only: pc.Expression | None = None) -> pa.Table:
+    """(video_id, metadata): what `catalog.metadata` said last of the videos that it ever said something of.
+
+    `only`: a filter of `videos`. Without metadata nothing is held, however many videos there are.
+    """
+    ids = [pa.array([], pa.string())]
+    for batch in lake.batches("videos", ["video_id", "metadata"], only):
+        is_told = np.diff(batch.column("metadata").offsets) > 0  # how many pairs each map has
+        ids.append(batch.column("video_id").filter(pa.array(is_told)))
+    rows = lake.read("videos", ["video_id", "metadata", "at"], pc.field("video_id").isin(pa.concat_arrays(ids)))
+    return newest(rows, "video_id", "at").select(["video_id", "metadata"])
+
+
+def with_metadata(batch: pa.RecordBatch, known: pa.Table) -> pa.RecordBatch:
+    """Rows with a `video_id` and, in one more column, what `video_metadata` knows of it."""
+    at = pc.index_in(batch.column("video_id"), known["video_id"].combine_chunks())
+    return batch.append_column("metadata", known["metadata"].combine_chunks().take(at))
+
+
 def newest(rows: pa.Table, key: str, order: str) -> pa.Table:
     """Of the rows with the same `key` the one with the greatest `order`."""
     rows = rows.sort_by([(key, "ascending"), (order, "ascending")])

@@ -54,7 +54,7 @@ def relocate(lake: Lake, committer: Committer, moves: Sequence[Move], embed_key:
 def _copy(lake: Lake, committer: Committer, moves: Sequence[Move], units: pa.Table, embed_key: str) -> None:
     old_ids = pa.array({move.old_video_id for move in moves}, pa.string())
     mine = (pc.field("embed_key") == embed_key) & pc.field("video_id").isin(old_ids)
-    rows = lake.read("segments", filter=mine)
+    rows = lake.read("segments", SEGMENTS.names, mine)
     old_units = units.filter(pc.is_in(units["video_id"], old_ids)).to_pylist()
     parts: list[pa.Table] = []
     outcomes: list[UnitOutcome] = []

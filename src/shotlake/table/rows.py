@@ -78,8 +78,11 @@ def video_rows(
     for video, media in videos:
         probed = asdict(media) if media else {}
         recorded_at = video.recorded_at or probed.get("recorded_at")
+        recorded_from = video.recorded_from or ("container" if recorded_at else "")
+        recorded_zone = video.recorded_zone or ("UTC" if recorded_at else "")
+        recorded = {"recorded_at": recorded_at, "recorded_from": recorded_from, "recorded_zone": recorded_zone}
         same = {"root": root, "status": status, "reason": reason, "run_id": run_id, "at": at}
-        rows.append({**probed, **asdict(video), "video_id": video.video_id, "recorded_at": recorded_at, **same})
+        rows.append({**probed, **asdict(video), "video_id": video.video_id, **recorded, **same})
     return table_of(VIDEOS, rows)
 
 

@@ -55,6 +55,7 @@ SEGMENTS = pa.schema(
         ("run_id", pa.string()),
         ("decoded_at", TIME),
         ("embedded_at", TIME),
+        ("text", pa.string()),  # what subtitles beside the video say meanwhile
         ("embed_key", pa.string()),
         ("collection", pa.string()),
     ]
@@ -87,6 +88,9 @@ VIDEOS = pa.schema(
         ("hdr", pa.bool_()),
         ("run_id", pa.string()),
         ("at", TIME),
+        ("recorded_from", pa.string()),  # table | name | container
+        ("recorded_zone", pa.string()),  # in which time zone that was said
+        ("metadata", pa.map_(pa.string(), pa.string())),  # what `catalog.metadata` says besides
     ]
 )
 
