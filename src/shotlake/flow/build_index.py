@@ -19,7 +19,7 @@ from shotlake.index.build import GenerationTarget, TableChange, TextQueries, bui
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, list_generations, publish, rollback
 from shotlake.table.lake import Lake
-from shotlake.table.readers import live_segments, retired_videos
+from shotlake.table.readers import live_segments, retired_videos, video_metadata, with_metadata
 
 _COLUMNS = (
     "segment_id",
@@ -31,6 +31,7 @@ _COLUMNS = (
     "collection",
     "has_audio",
     "duration_us",
+    "text",
 )
 _CODECS = ("video_codec", "audio_codec")
 MAX_QUERIES = 2_000
@@ -78,10 +79,10 @@ class _Source:
 
     def rows(self, wanted: pc.Expression | None = None) -> Iterator[pa.RecordBatch]:
         """Batches as the index takes them; `wanted` leaves out the others."""
-        columns = [*_COLUMNS, *_CODECS, *self.spaces]
+        columns, known = [*_COLUMNS, *_CODECS, *self.spaces], video_metadata(self.lake)
         for batch in live_segments(self.lake, self.space.key, columns, wanted, self.version):
             codec = pc.coalesce(batch.column("video_codec"), batch.column("audio_codec"))
-            yield batch.drop_columns(list(_CODECS)).append_column("codec", codec)
+            yield with_metadata(batch.drop_columns(list(_CODECS)).append_column("codec", codec), known)
 
     def target(self, parent: Manifest | None) -> GenerationTarget:
         """Where the generation goes, and what it is of."""
