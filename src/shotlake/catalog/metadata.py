@@ -39,7 +39,10 @@ class Metadata:
     """A table of metadata, held in memory: some 150 bytes a video that has four short columns."""
 
     def __init__(self, told: pa.Table) -> None:
-        self._told = told
+        """`told`: the columns of TOLD, each uri once."""
+        self._told = {
+            name: pa.concat_arrays([pa.array([], told[name].type), *told[name].chunks]) for name in TOLD.names
+        }
 
     @classmethod
     def read(cls, batches: Iterable[pa.RecordBatch], name: str, time_zone: str) -> Metadata:
@@ -57,8 +60,8 @@ class Metadata:
 
     def fill(self, listed: pa.Table) -> pa.Table:
         """The listed videos (`catalog.changes.LISTED`) with what the table says of them; it goes before their names."""
-        at = pc.index_in(listed["uri"], self._told["uri"].combine_chunks()).combine_chunks()
-        told = {name: self._told[name].combine_chunks().take(at) for name in TOLD.names[1:]}
+        at = pc.index_in(listed["uri"], self._told["uri"]).combine_chunks()
+        told = {name: column.take(at) for name, column in self._told.items() if name != "uri"}
         dated = told["recorded_at"].is_valid()
         columns = {
             "collection": pc.coalesce(told["collection"], listed["collection"]),

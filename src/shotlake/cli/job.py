@@ -74,7 +74,9 @@ def _print_answers(result: Any) -> None:
 
 @app.command(epilog="Example: shotlake backfill ./videos s3://bucket/prefix --lake ./lake")
 def backfill(
-    sources: Annotated[list[str], typer.Argument(help="Folders or s3:// prefixes.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders, s3:// prefixes, Inventory manifests, lists or Delta tables of URIs.")
+    ],
     config: ConfigFile = None,
     sets: Sets = None,
     lake: LakeRoot = None,
