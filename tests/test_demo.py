@@ -10,10 +10,11 @@ from shotlake.demo import DemoResult, answer_queries, demo_config, run_demo
 from shotlake.embed.load import load_encoder
 from shotlake.errors import UsageError
 from shotlake.flow.backfill import backfill
+from shotlake.query.result import SearchResult
 from shotlake.query.search import LakeSearch
 from shotlake.terminal import hit_lines
-from shotlake.world.archive import paint_archive
-from shotlake.world.queries import agrees, draw_queries, reversed_query
+from shotlake.world.archive import Truth, paint_archive
+from shotlake.world.queries import WorldQuery, agrees, draw_absent, draw_queries, reversed_query
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -36,6 +37,23 @@ def test_the_first_answer_is_right_and_reversing_the_motion_changes_it(seed: int
         assert not agrees(reversed_query(query), there.video_uri, there.start_us, there.end_us, truth) or not agrees(
             query, back.video_uri, back.start_us, back.end_us, truth
         )
+
+    absent = [search.search(query.text, limit=1) for query in draw_absent(truth, seed, 40)]
+    assert len(absent) >= 25
+    assert _share_of_matches([answer.result for answer in answers]) >= 0.85  # 0.95 of the captions it was told from
+    assert _share_of_matches(absent) <= 0.15
+
+    right = {space: _n_right(search, space, queries, truth) for space in ("fused", "visual", "auto")}
+    assert right["auto"] >= max(right["fused"], right["visual"]) - 1, right
+
+
+def _share_of_matches(results: list[SearchResult]) -> float:
+    return sum(result.match is not None and result.match.good for result in results) / len(results)
+
+
+def _n_right(search: LakeSearch, space: str, queries: list[WorldQuery], truth: Truth) -> int:
+    first = [search.search(query.text, 1, space).hits[0] for query in queries]
+    return sum(agrees(q, hit.video_uri, hit.start_us, hit.end_us, truth) for q, hit in zip(queries, first))
 
 
 def test_the_demo_answers_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,13 +48,7 @@ class CatalogConfig(Section):
     recorded_pattern: str = Field(
         "", description="regex with groups year, month, day (hour, minute, second): when a key says it was recorded"
     )
-    time_zone: str = Field("UTC", description="time zone of what recorded_pattern and metadata say without one")
-    metadata: str = Field(
-        "", description="CSV, Parquet or Delta table by uri: collection, recorded_at, and any column for filters"
-    )
-    subtitles: tuple[str, ...] = Field(
-        (".srt", ".vtt"), description="suffixes of files named as their video is, whose words are kept for filters"
-    )
+    time_zone: str = Field("UTC", description="time zone of what recorded_pattern finds")
     order: Literal["key", "newest"] = Field("key", description="whose turn it is: by key, or the newest first")
     first: tuple[str, ...] = Field((), description="prefixes of keys that come before all others, in this order")
     settle_s: Seconds = Field(0, description="objects modified within so many seconds wait for the next run")
@@ -83,6 +77,9 @@ class DecodeConfig(Section):
     )
     clips_per_batch: Positive = Field(16, description="clips that leave the decoder together, fewer if large")
     max_pixels: Positive = Field(8192 * 8192, description="larger pictures are refused before a frame is allocated")
+    pictures: bool = Field(
+        False, description="a picture file is a video of one frame; always so for files that are asked"
+    )
     max_errors: Positive = Field(100, description="packet errors in a row after which a stream is given up")
     isolate: bool = Field(True, description="libav runs in a child process without credentials, files and network")
     memory_bytes: Count = Field(4 << 30, description="address space of that child; 0 sets no limit")
@@ -164,8 +161,8 @@ class IndexConfig(Section):
 class QueryConfig(Section):
     """How hits become moments."""
 
-    space: Space | Literal["auto"] = Field(
-        "fused", description="space that ranks the hits; auto takes that in which a query comes closest to a match"
+    space: Literal[Space, "auto"] = Field(
+        "fused", description="space that ranks the hits; auto takes that in which the query's best row is strongest"
     )
     rank_spaces: tuple[Space, ...] = Field(
         (), description="two or more spaces whose ranked lists are joined, such as [visual, audio], instead of `space`"
@@ -219,7 +216,10 @@ class ServeConfig(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="port to listen on")
     poll_s: Annotated[float, Field(gt=0, le=3600)] = Field(10, description="how often the pointer is looked at")
     max_body_bytes: Positive = Field(1_000_000, description="larger request bodies are refused")
+    max_upload_bytes: Positive = Field(20_000_000, description="larger files in POST /v1/search:upload are refused")
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(30, description="a request is given up after this")
+    holders: Count = Field(0, description="processes that share the shards; 0: the replica that answers holds them all")
+    holder_replicas: Positive = Field(2, description="processes that hold the same shards; one may be lost unnoticed")
     concurrency: Positive = Field(8, description="requests that are answered at the same time")
     max_queued: Count = Field(64, description="requests that wait; more are sent away with 429")
 

@@ -5,7 +5,7 @@
         ConfigError            a key, a unit or a value of the configuration
         QueryError             a query that cannot be answered as asked
       PreflightError           nothing was started because something is missing      exit 4
-        SourceMissing  AccessDenied  BadInventory  BadTable  NoIndex  BadModel  LakeFormat  UnsafeStore  NoPrice
+        SourceMissing  AccessDenied  BadInventory  NoIndex  BadModel  LakeFormat  UnsafeStore  NoPrice
         ModelNotNamed
       MediaError               one video cannot be read; becomes a row in `failures`
         Empty  Unreadable  NotMedia  NoStreams  UnsupportedCodec  Encrypted  NoDecodableFrames
@@ -13,6 +13,7 @@
       StoreError               the object store answered badly (retried)
         SourceChanged          the object was replaced after it was listed
         NotFound  AlreadyExists  Unavailable
+        ShardsLost             a process that held shards of the index died while it was asked
         Archived               the object lies in a class that has to be restored first
       EmbedError               a clip could not be embedded; becomes a row
         NonFiniteVector  BadClip
@@ -96,12 +97,6 @@ class BadInventory(PreflightError):
     """An S3 Inventory that is incomplete, or not what its manifest says."""
 
     code = "bad_inventory"
-
-
-class BadTable(PreflightError):
-    """A table of URIs or of metadata that cannot be read, or does not name each video once."""
-
-    code = "bad_table"
 
 
 class NoIndex(PreflightError):
@@ -260,6 +255,12 @@ class Unavailable(StoreError):
     """The store asked to slow down, or is down."""
 
     code = "unavailable"
+
+
+class ShardsLost(StoreError):
+    """A process that held shards of the index died while it was asked."""
+
+    code = "shards_lost"
 
 
 class SourceChanged(StoreError):

@@ -27,8 +27,8 @@ CELLS = 10  # segments a video
 class CaptionLake:
     """A lake of captions; `grow` adds rows and publishes a generation that holds them."""
 
-    def __init__(self, root: str, encoder: Encoder) -> None:
-        self.config = load_config(sets=[f"lake={root}", "index.target_recall=0.5"], environ={})
+    def __init__(self, root: str, encoder: Encoder, *sets: str) -> None:
+        self.config = load_config(sets=[f"lake={root}", "index.target_recall=0.5", *sets], environ={})
         self.encoder, self.captions = encoder, encoder.captions()
         self.key = embed_key(encoder.fingerprint, encoder.clip_spec, "grid", "exact")
         self.lake = Lake.create_or_open(root)
@@ -84,6 +84,12 @@ def _video_id(uri: str) -> str:
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
     return load_encoder(EmbedConfig())
+
+
+@pytest.fixture(scope="session")
+def make_caption_lake(encoder):
+    """`make(root, *sets)`: an empty one with another configuration."""
+    return lambda root, *sets: CaptionLake(str(root), encoder, *sets)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from shotlake.world.archive import Truth, VideoTruth, plan_archive
 from shotlake.world.captions import words
 from shotlake.world.film import Film, Span
-from shotlake.world.queries import WorldQuery, agrees, draw_queries, reversed_query
+from shotlake.world.queries import WorldQuery, agrees, draw_absent, draw_queries, reversed_query
 from shotlake.world.scenes import COLOURS, REVERSE, SHAPES, Scene, Shot, Thing, holds
 
 LEFT = Scene((Thing("red", "plain", "circle", "left", 1),), ("hiss",), 1)
@@ -73,3 +73,25 @@ def test_an_archive_that_is_too_small_says_so() -> None:
 def test_a_motion_without_reverse_has_no_reversed_question() -> None:
     with pytest.raises(ValueError, match="no motion that has a reverse"):
         reversed_query(query(motion="still"))
+
+
+def test_what_is_absent_is_shown_nowhere_and_asked_like_what_is_there() -> None:
+    truth = plan_archive(3, 60)
+    asked, absent = draw_queries(truth, 4, 40), draw_absent(truth, 4, 40)
+    assert len(absent) >= 30 and len({query.wanted for query in absent}) == len(absent)
+    shots = [video.shown(span.scene) for video in truth.videos if video.fault != "not_media" for span in video.spans]
+    assert not any(holds((query.wanted,), (shot,)) for query in absent for shot in shots)
+
+    def form(query: WorldQuery) -> tuple[int, int]:
+        return len(query.wanted.things), len(query.wanted.sounds)
+
+    assert Counter(map(form, absent)) <= Counter(map(form, asked))
+    assert draw_absent(truth, 4, 40) == absent != draw_absent(truth, 5, 40)
+
+
+def test_what_is_heard_on_both_sides_of_a_cut_is_not_absent() -> None:
+    bell, siren = (Scene(LEFT.things, (sound,), 3) for sound in ("bell", "siren"))
+    tape = VideoTruth("tape.mp4", Film(), (Span(0, 5_000_000, bell), Span(5_000_000, 9_000_000, siren)))
+    truth = Truth(1, (tape,) * 2 + (TAPE,))
+    both = {frozenset(query.wanted.sounds) for seed in range(40) for query in draw_absent(truth, seed, 4)}
+    assert frozenset(("bell", "siren")) not in both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,13 +20,18 @@ app.add_typer(config_app, name="config")
 
 @app.command(epilog="Example: shotlake search 'a red circle moving up' --lake ./lake --limit 5")
 def search(
-    text: Annotated[str, typer.Argument(help="What to look and listen for.")],
+    text: Annotated[str, typer.Argument(help="What to look and listen for; may be left out beside a file.")] = "",
     config: ConfigFile = None,
     sets: Sets = None,
     lake: LakeRoot = None,
     limit: Annotated[int | None, typer.Option(help="Short for --set query.limit=...")] = None,
-    space: Annotated[str | None, typer.Option(help="Short for --set query.space=...: fused, visual or audio.")] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Short for --set query.space=...: fused, visual, audio or auto.")
+    ] = None,
     of: Annotated[str, typer.Option(help="moments, or scenes or videos as a whole.")] = "moments",
+    image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="A sound to listen for; of a video its sound.")] = None,
+    clip: Annotated[Path | None, typer.Option(help="A video whose like to look and listen for.")] = None,
     where: Annotated[str, typer.Option("--filter", help="Such as 'collection = news and date >= 2026-01-01'.")] = "",
     group_size: Annotated[int, typer.Option(help="So many moments of each video together; --limit counts videos.")] = 0,
     cursor: Annotated[str, typer.Option(help="That of the page before, with the same query.")] = "",
@@ -38,14 +44,18 @@ def search(
     from shotlake.query.request import SearchRequest, Term
     from shotlake.query.search import LakeSearch
     from shotlake.query.whole import Kind, WholeSearch
+    from shotlake.serve.files import FileKind, read_files
 
+    given: dict[FileKind, Path | None] = {"image": image, "audio": audio, "clip": clip}
+    files = {kind: path for kind, path in given.items() if path}
     short = [f"query.limit={limit}"] if limit is not None else []
     tree = with_default_model(load(config, sets, lake, short + ([f"query.space={space}"] if space else [])))
     encoder = load_encoder(tree.embed)
     match of:
         case "moments":
+            terms = [Term("text", text)] if text or not files else []
             request = SearchRequest(
-                (Term("text", text),),
+                (*terms, *read_files(files, encoder, tree.decode)),
                 filter=where,
                 group_by="video" if group_size else None,
                 group_size=max(1, group_size),
@@ -61,6 +71,8 @@ def search(
     if as_json:
         print_json(result.to_json())
         return 0
+    if result.match and not result.match.good:
+        say(f"no good match: the best score is {result.match.score:.3f}, a match has {result.match.threshold:.3f}")
     for line in hit_lines(result.hits):
         say(line)
     if not result.hits:

@@ -25,6 +25,7 @@ from shotlake.records import MediaInfo
 from shotlake.storage import ObjectReader
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,mxf,ogg,mp3,wav,aac,flac,rm,ivf,caf,aiff"
+PICTURES = "jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe"
 MICROSECOND = Fraction(1, 1_000_000)
 _IO_BYTES = 32 << 10  # what libav reads at once, and also what it rather reads than skips
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -80,7 +81,8 @@ def open_source(reader: ObjectReader, config: DecodeConfig) -> Source:
     reader.seek(0)
     if size_bytes == 0:
         raise Empty("the object has 0 bytes; upload it again")
-    options = {"format_whitelist": FORMATS, "max_pixels": str(config.max_pixels)}
+    formats = f"{FORMATS},{PICTURES}" if config.pictures else FORMATS
+    options = {"format_whitelist": formats, "max_pixels": str(config.max_pixels)}
     try:
         container = av.open(
             reader,

@@ -48,6 +48,19 @@ class TunedPoint(Part):
     ms: float
 
 
+class MatchScore(Part):
+    """The exact score that 95% of the queries with an answer reach with their best row, told from the scores alone.
+
+    `matched`: their mean; `matched_share`: how many of the measured queries have an answer; `false_share`: so many of
+    the others reach the threshold as well. `calibration.py` says how.
+    """
+
+    threshold: float
+    matched: float
+    matched_share: float
+    false_share: float
+
+
 class Tuning(Part):
     """How good one kind of query is in one space: which queries were measured, the curve, and the point chosen."""
 
@@ -56,6 +69,8 @@ class Tuning(Part):
     target: float
     chosen: TunedPoint
     curve: tuple[TunedPoint, ...]
+    strong: float = 0.0  # the best exact score that one in twenty of the queries exceeds
+    match: MatchScore | None = None  # None: the scores do not tell matches from the rest
 
 
 class Shard(Part):

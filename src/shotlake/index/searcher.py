@@ -34,6 +34,7 @@ class Searcher:
     shard_columns: tuple[ShardColumns, ...]
     files: dict[str, Path]  # every verified file by its path in the manifest
     tombstones: Rows  # ascending; never found, whatever else is hidden
+    n_lost: int = 0  # calls that were not answered: none, for all shards are in this process
 
     @classmethod
     def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None) -> Searcher:

@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from shotlake.errors import IndexingError
+from shotlake.index.calibration import calibrate, strong_score
 from shotlake.index.manifest import TunedPoint, Tuning
 from shotlake.index.scan import SpaceVectors
 from shotlake.index.truth import K, Truth, lower_bound
@@ -35,6 +36,8 @@ def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tunin
         target=target,
         chosen=cheapest(curve, target, space.n_rows / space.nlist),
         curve=tuple(curve),
+        strong=strong_score(truth.scores[:, 0]),
+        match=calibrate(truth.scores[:, 0]),
     )
 
 

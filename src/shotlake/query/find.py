@@ -34,8 +34,8 @@ class CandidateFinder:
         self.search_s += time.perf_counter() - started
         threshold = self._query.request.score_threshold
         is_last = len(rows) < k or (threshold is not None and bool(scores[-1] < threshold))
-        for vector, ceiling in self._query.excluded:
-            own = np.array(self._rows.scores(vector, self._query.space, rows), dtype=np.float32)
+        for vectors, ceiling in self._query.excluded:
+            own = np.array(self._rows.scores(vectors[self._query.space], self._query.space, rows), dtype=np.float32)
             scores, rows = scores[own <= ceiling], rows[own <= ceiling]
         found = self._described(scores, rows)
         return [candidate for candidate in found if candidate.segment_id not in self._query.own_segments], is_last

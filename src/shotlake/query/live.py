@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from shotlake.index.columns import RowPredicate
 from shotlake.index.manifest import Manifest, QueryKind, Shard
-from shotlake.index.searcher import Searcher
 from shotlake.query.fresh import FreshRows
 from shotlake.records import Space
 
@@ -19,16 +20,55 @@ Vector = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
+class RowSearcher(Protocol):
+    """A loaded generation, in this process (`index.searcher.Searcher`, which says what each does) or in several."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def spaces(self) -> Collection[Space]: ...
+
+    @property
+    def tombstones(self) -> Rows: ...
+
+    @property
+    def n_lost(self) -> int:
+        """Calls so far that the holders of some shards did not answer; an answer during which it grows is partial."""
+
+    def without(self, hidden: Rows) -> Self: ...
+
+    def search_vectors(
+        self,
+        queries: Vector,
+        space: Space,
+        k: int,
+        kind: QueryKind = "text",
+        recall: float | None = None,
+        allowed: Rows | None = None,
+    ) -> tuple[Vector, Rows]: ...
+
+    def score_rows(self, query: Vector, space: Space, rows: Rows) -> list[float | None]: ...
+
+    def vectors(self, space: Space, rows: Rows) -> Vector: ...
+
+    def columns(self, rows: Rows, names: list[str]) -> pa.Table: ...
+
+    def find(self, name: str, values: Iterable[str] | pa.Array) -> Rows: ...
+
+    def where(self, predicate: RowPredicate, may_hold: Callable[[Shard], bool]) -> Rows: ...
+
+
 @dataclass(frozen=True)
 class LiveRows:
     """Both kinds of rows behind one numbering. `hidden` rows of the generation (ascending) are never found."""
 
-    searcher: Searcher
+    searcher: RowSearcher
     fresh: FreshRows
     hidden: Rows
 
     @classmethod
-    def without_videos(cls, searcher: Searcher, fresh: FreshRows, retired: pa.Array) -> LiveRows:
+    def without_videos(cls, searcher: RowSearcher, fresh: FreshRows, retired: pa.Array) -> LiveRows:
         """The rows of both but those of the `retired` videos, and each segment once: one embedded again is new."""
         again = fresh.columns["segment_id"].combine_chunks()
         gone = np.union1d(searcher.find("video_id", retired), searcher.find("segment_id", again))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shotlake.errors import QueryError
 from shotlake.records import Space, stable_id
@@ -14,14 +18,15 @@ MAX_LIMIT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One part of a query: words, the id of a segment that is like it, or a vector. Weights are not negative.
+    """One part of a query: words, the id of a segment that is like it, a vector, or a file. Weights are not negative.
 
-    The value of a vector that is handed over beside the request is a name for it.
+    `vectors`: of a file, or of whatever was embedded elsewhere, [D] a space; its value is then a name for them.
     """
 
-    kind: Literal["text", "segment", "vector"]
+    kind: Literal["text", "segment", "vector", "file"]
     value: str | tuple[float, ...]
     weight: float = 1.0
+    vectors: Mapping[Space, NDArray[np.float32]] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -55,7 +60,7 @@ class SearchRequest:
     negative: tuple[Term, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
     limit: int | None = None
-    space: Space | None = None
+    space: Space | Literal["auto"] | None = None
     filter: str = ""
     per_video: int | None = None
     score_threshold: float | None = None

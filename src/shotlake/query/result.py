@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from shotlake.index.manifest import QueryKind
+from shotlake.query.match import Match
 from shotlake.records import Hit
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The hits, and what they were found with. `cursor` goes on behind them; "" if there is nothing more."""
+    """The hits, and what they were found with. `cursor` goes on behind them; "" if there is nothing more.
+
+    `match`: whether the best one is what was asked for, None where scores do not tell. `partial`: some shards were not
+    searched; such an answer has no further page.
+    """
 
     hits: tuple[Hit, ...]
     generation: str
@@ -22,6 +27,7 @@ class SearchResult:
     took_ms: dict[str, float]
     partial: bool = False
     cursor: str = ""
+    match: Match | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `search --json` and `POST /v1/search` give."""
@@ -35,6 +41,7 @@ class SearchResult:
             },
             "took_ms": self.took_ms,
             "partial": self.partial,
+            "match": self.match.to_json() if self.match else None,
             "cursor": self.cursor or None,
             "hits": [hit.to_json() for hit in self.hits],
         }

@@ -7,10 +7,12 @@ so threads share it and a query ends on the generation that it began with; `refr
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,16 +29,19 @@ from shotlake.query.cursor import Cursor, Pin, parse_cursor
 from shotlake.query.filters import parse_filter
 from shotlake.query.find import CandidateFinder
 from shotlake.query.fresh import no_fresh_rows, read_fresh
-from shotlake.query.live import LiveRows, Rows, Vector
+from shotlake.query.live import LiveRows, Rows, RowSearcher, Vector
+from shotlake.query.match import judge, strongest_space
 from shotlake.query.moments import Moment, merge_moments
 from shotlake.query.page import choose_moments
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.result import SearchResult
 from shotlake.query.rounds import first_round, moments_in_rounds
-from shotlake.query.terms import JoinedQuery, TermVectors, join_terms, resolve_terms
-from shotlake.records import SPACES, Fingerprint, Hit, QueryVectors, Space
+from shotlake.query.terms import JoinedQuery, join_terms, resolve_terms
+from shotlake.records import SPACES, Fingerprint, Hit, QueryVectors, Space, stable_id
 from shotlake.table.lake import Lake
 from shotlake.table.readers import retired_videos
+
+LoadSearcher = Callable[[str, Manifest, Path | None], RowSearcher]  # index root, generation, cache folder
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,25 @@ class LakeSearch:
     pin: Pin
     gone: pa.Array  # videos that were retired after an older `pin`: they have their place in the order, and no hit
     cache_dir: Path | None = None
+    load: LoadSearcher = Searcher.load
 
     @classmethod
-    def open(cls, lake_root: str, encoder: Encoder, config: Config, cache_dir: Path | None = None) -> LakeSearch:
+    def open(
+        cls,
+        lake_root: str,
+        encoder: Encoder,
+        config: Config,
+        cache_dir: Path | None = None,
+        load: LoadSearcher = Searcher.load,
+    ) -> LakeSearch:
         """Load the current generation of the encoder's space; uses `config.query` and `config.index.unindexed_cap`.
 
         Errors: SourceMissing (no lake), NoIndex, BadModel (indexed by another model), CorruptGeneration, LakeFormat.
         """
         lake = Lake.open(lake_root)
         index_root = storage.join(lake.root, "index")
-        searcher = Searcher.load(index_root, _generation_of(index_root, encoder), cache_dir)
-        return cls(lake, encoder, config, *_live_rows(lake, searcher, config, _newest(lake, searcher)), cache_dir)
+        searcher = load(index_root, _generation_of(index_root, encoder), cache_dir)
+        return cls(lake, encoder, config, *_live_rows(lake, searcher, config, _newest(lake, searcher)), cache_dir, load)
 
     def refreshed(self) -> LakeSearch:
         """A snapshot of now: the current generation, the rows newer than it, and without what was retired since.
@@ -71,7 +84,7 @@ class LakeSearch:
         manifest = current(index_root, self.manifest.embed_key)
         searcher = self.rows.searcher
         if manifest.generation != self.manifest.generation:
-            searcher = Searcher.load(index_root, manifest, self.cache_dir)
+            searcher = self.load(index_root, manifest, self.cache_dir)
         pin = _newest(self.lake, searcher)
         return self if pin == self.pin else self._seeing(searcher, pin)
 
@@ -88,7 +101,7 @@ class LakeSearch:
             if pin.generation != self.manifest.generation:
                 index_root = storage.join(self.lake.root, "index")
                 manifest = find_generation(index_root, self.manifest.embed_key, pin.generation)
-                searcher = Searcher.load(index_root, manifest, self.cache_dir)
+                searcher = self.load(index_root, manifest, self.cache_dir)
             search = self._seeing(searcher, pin)
         except (NoIndex, NotFound):
             raise _expired(f"generation {pin.generation!r} or a table version of then is not stored any more") from None
@@ -101,7 +114,7 @@ class LakeSearch:
         """The generation that answers."""
         return self.rows.manifest
 
-    def search(self, text: str, limit: int | None = None, space: Space | None = None) -> SearchResult:
+    def search(self, text: str, limit: int | None = None, space: Space | Literal["auto"] | None = None) -> SearchResult:
         """The best moments for a text. Errors: QueryError (no words that the model knows, a space or limit unknown)."""
         return self.answer(SearchRequest((Term("text", text),), limit=limit, space=space))
 
@@ -110,32 +123,35 @@ class LakeSearch:
     ) -> SearchResult:
         """The best moments for one vector, given as [1, D] in the space that ranks and in those to be scored."""
         given = {name: np.ascontiguousarray(rows[0], dtype=np.float32) for name, rows in vectors.items()}
-        request = SearchRequest((Term("vector", "as given"),), limit=limit, space=space)
-        return self._answer(request, [given], time.perf_counter())
+        name = stable_id(*(vector.tobytes().hex() for vector in given.values()))
+        return self.answer(SearchRequest((Term("vector", name, vectors=given),), limit=limit, space=space))
 
     def answer(self, request: SearchRequest) -> SearchResult:
         """The best moments for a request. Errors: QueryError for what the model, the index or the filter cannot do."""
         started = time.perf_counter()
         pin = self.pin_of(request)
         search = self if pin == self.pin else self.at(pin)
-        terms = [*request.terms, *request.negative, *(exclusion.term for exclusion in request.excluded)]
-        return search._answer(request, resolve_terms(terms, self.encoder, search.rows), started)
+        return search._answer(request, started)
 
-    def _seeing(self, searcher: Searcher, pin: Pin) -> LakeSearch:
+    def _seeing(self, searcher: RowSearcher, pin: Pin) -> LakeSearch:
         rows, pin, gone = _live_rows(self.lake, searcher, self.config, pin)
         return replace(self, rows=rows, pin=pin, gone=gone)
 
-    def _answer(self, request: SearchRequest, terms: list[TermVectors], started: float) -> SearchResult:
-        chosen = self.config.query
-        spaces = (request.space,) if request.space else chosen.rank_spaces or (chosen.space,)
-        query = join_terms(request, terms, spaces, list(self.rows.searcher.spaces))
+    def _answer(self, request: SearchRequest, started: float) -> SearchResult:
+        lost = self.rows.searcher.n_lost
+        asked = [*request.terms, *request.negative, *(exclusion.term for exclusion in request.excluded)]
+        terms = resolve_terms(asked, self.encoder, self.rows)
+        query = join_terms(request, terms, self._spaces(request), list(self.rows.searcher.spaces))
         allowed = self._allowed(request.filter) if request.filter.strip() else None
         encoded = time.perf_counter()
+        if not self._spaces(request):
+            query = replace(query, ranked_by=(strongest_space(query, self.rows, allowed),))
         find = CandidateFinder(self.rows, query, allowed)
         moments, page_end, is_more = self._page(query, find)
         if request.group_by:
             moments = self._groups(query, moments, allowed)
         hits = self._hits(moments, query.vectors, page_end.n_hits)
+        is_partial = self.rows.searcher.n_lost > lost
         ended = time.perf_counter()
         took = {"encode": encoded - started, "search": find.search_s, "columns": ended - encoded - find.search_s}
         return SearchResult(
@@ -146,8 +162,18 @@ class LakeSearch:
             unindexed_rows=self.rows.fresh.counted,
             recall_at_10=self.manifest.recall_at_10(query.space),
             took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
-            cursor=replace(page_end, n_hits=page_end.n_hits + len(hits)).to_text() if is_more else "",
+            match=judge(hits, query, self.manifest),
+            partial=is_partial,
+            cursor="" if is_partial or not is_more else replace(page_end, n_hits=page_end.n_hits + len(hits)).to_text(),
         )
+
+    def _spaces(self, request: SearchRequest) -> tuple[Space, ...]:
+        """The spaces that rank; none where the query chooses itself."""
+        chosen = self.config.query
+        if request.space is None and chosen.rank_spaces:
+            return chosen.rank_spaces
+        space = request.space or chosen.space
+        return () if space == "auto" else (space,)
 
     def _allowed(self, text: str) -> Rows:
         wanted = parse_filter(text)
@@ -216,11 +242,11 @@ def _expired(what: str) -> QueryError:
     return QueryError(f"{what}; ask again without cursor and generation")
 
 
-def _newest(lake: Lake, searcher: Searcher) -> Pin:
+def _newest(lake: Lake, searcher: RowSearcher) -> Pin:
     return Pin(searcher.manifest.generation, lake.version("units"), lake.version("retired"))
 
 
-def _live_rows(lake: Lake, searcher: Searcher, config: Config, pin: Pin) -> tuple[LiveRows, Pin, pa.Array]:
+def _live_rows(lake: Lake, searcher: RowSearcher, config: Config, pin: Pin) -> tuple[LiveRows, Pin, pa.Array]:
     """The rows of a pin, the pin, and the videos that were retired after it."""
     manifest = searcher.manifest
     retired = retired_videos(lake, manifest.embed_key, pin.retired_version)

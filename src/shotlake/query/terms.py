@@ -24,11 +24,12 @@ class JoinedQuery:
     """A request with its vectors: one [D] for each space that all of its terms have.
 
     It ranks by the scores in `ranked_by`, or if they are several by the ranks in them; `space` is the first.
+    `excluded`: the vectors of a term that is not wanted, and the score above which it is not.
     """
 
     request: SearchRequest
     vectors: dict[Space, Vector]
-    excluded: tuple[tuple[Vector, float], ...]
+    excluded: tuple[tuple[TermVectors, float], ...]
     ranked_by: tuple[Space, ...]
     kind: QueryKind
     own_segments: frozenset[str]
@@ -49,38 +50,41 @@ def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows) -> li
     )
     resolved: list[TermVectors] = []
     for term in terms:
-        match term.kind:
-            case "text":
-                resolved.append(next(by_text))
-            case "segment":
-                resolved.append(_segment_vectors(str(term.value), rows))
-            case "vector":
-                resolved.append(_given_vector(np.array(term.value, dtype=np.float32), rows))
+        if term.vectors is not None:
+            resolved.append(dict(term.vectors))
+        elif term.kind == "text":
+            resolved.append(next(by_text))
+        elif term.kind == "segment":
+            resolved.append(_segment_vectors(str(term.value), rows))
+        else:
+            resolved.append(_given_vector(np.array(term.value, dtype=np.float32), rows))
     return resolved
 
 
 def join_terms(
     request: SearchRequest, terms: Sequence[TermVectors], spaces: Sequence[Space], indexed: Sequence[Space]
 ) -> JoinedQuery:
-    """One query of the vectors of terms, negative and excluded, ranked by `spaces`. Errors: QueryError if a term has no
-    vector in one of them, or the index has not.
+    """One query of the vectors of terms, negative and excluded, ranked by `spaces`, or by all that it can if there are
+    none. Errors: QueryError if a term has no vector in one of them, or the index has not.
     """
     common = [name for name in indexed if all(name in vectors for vectors in terms)]
-    for space in spaces:
-        if space not in common:
-            raise QueryError(
-                f"this query cannot be answered in the space {space!r}; it can in {', '.join(common) or 'none'}: "
-                f"the index has {', '.join(indexed)}, and every term needs a vector there (index.spaces)"
-            )
+    ranked_by = tuple(spaces or common)
+    missing = [space for space in ranked_by if space not in common]
+    if missing or not ranked_by:
+        asked = f"the space {missing[0]!r}; it can in {', '.join(common) or 'none'}" if missing else "any space"
+        raise QueryError(
+            f"this query cannot be answered in {asked}: the index has {', '.join(indexed)}, and every term needs a "
+            "vector there (index.spaces)"
+        )
     scored = len(request.weights)
     weights = np.array(request.weights, dtype=np.float32)
     vectors = {name: weights @ np.stack([term[name] for term in terms[:scored]]) for name in common}
     return JoinedQuery(
         request=request,
         vectors=vectors,
-        excluded=tuple((v[spaces[0]], e.threshold) for v, e in zip(terms[scored:], request.excluded)),
-        ranked_by=tuple(spaces),
-        kind="segment" if all(term.kind == "segment" for term in request.terms) else "text",
+        excluded=tuple((vectors, e.threshold) for vectors, e in zip(terms[scored:], request.excluded)),
+        ranked_by=ranked_by,
+        kind="segment" if all(term.kind in ("segment", "file") for term in request.terms) else "text",
         own_segments=frozenset(str(term.value) for term in request.terms if term.kind == "segment"),
     )
 

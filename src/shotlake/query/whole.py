@@ -63,7 +63,8 @@ class WholeSearch:
     def _answer(
         self, vectors: QueryVectors, kind: Kind, limit: int | None, started: float, without: str = ""
     ) -> SearchResult:
-        space, encoded = self.config.query.space, time.perf_counter()
+        chosen, encoded = self.config.query.space, time.perf_counter()
+        space: Space = "fused" if chosen == "auto" else chosen  # a mean is of all that is seen and heard
         if space not in vectors:
             raise QueryError(f"there is no query vector in the space {space!r}; there is in {', '.join(vectors)}")
         query = {name: np.ascontiguousarray(rows[0], np.float32) for name, rows in vectors.items()}

@@ -1,25 +1,30 @@
 """The HTTP API over a live index: FastAPI, without Ray, so that a test needs no cluster.
 
-Every error is problem+json (`problems.py`); unknown fields are refused; a body is never larger than the cap.
+Every error is problem+json (`problems.py`); unknown fields are refused; a body is never larger than its cap.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import lru_cache
+from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 import shotlake
 from shotlake.config import ServeConfig
-from shotlake.serve.body import SearchBody
+from shotlake.query.result import SearchResult
+from shotlake.serve.body import SearchBody, parse_upload
+from shotlake.serve.files import FileKind, FileReader
 from shotlake.serve.guard import RequestGuard
 from shotlake.serve.live import LiveIndex
 from shotlake.serve.metrics import Metrics
 from shotlake.serve.problems import add_problem_handlers
+
+UPLOAD_PATH = "/v1/search:upload"
 
 
 def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
@@ -39,7 +44,8 @@ def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
 
     # added last: the outermost
     waiting = config.concurrency + config.max_queued
-    app.add_middleware(RequestGuard, max_body_bytes=config.max_body_bytes, max_requests=waiting)
+    caps = {UPLOAD_PATH: config.max_upload_bytes}
+    app.add_middleware(RequestGuard, max_body_bytes=config.max_body_bytes, caps=caps, max_requests=waiting)
     return app
 
 
@@ -48,6 +54,27 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: Capac
     async def search(body: SearchBody) -> dict[str, Any]:
         """Moments for a query, best first."""
         found = await to_thread.run_sync(live.answer, body.to_request(), limiter=searches)
+        return found.to_json()
+
+    @lru_cache(maxsize=1)
+    def file_reader() -> FileReader:
+        opened = live.current()
+        return FileReader(opened.encoder, opened.config.decode)
+
+    def answer_file(content: bytes, kind: FileKind, weight: float, search: str) -> SearchResult:
+        body = parse_upload(search)
+        return live.answer(body.to_request(file_reader().read_bytes(content, kind, weight)))
+
+    @app.post(UPLOAD_PATH)
+    async def upload(
+        request: Request,
+        kind: Annotated[FileKind, Query(description="what of the file counts")],
+        weight: Annotated[float, Query(gt=0, le=1000)] = 1.0,
+        search: Annotated[str, Query(description="JSON of POST /v1/search, whose query may be left out")] = "{}",
+    ) -> dict[str, Any]:
+        """Moments that are like the file in the body: a picture, a sound or a clip, alone or with a query."""
+        content = await request.body()
+        found = await to_thread.run_sync(answer_file, content, kind, weight, search, limiter=searches)
         return found.to_json()
 
     @app.get("/v1/index")

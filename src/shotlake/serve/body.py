@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from fastapi.exceptions import RequestValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from shotlake.query.request import MAX_LIMIT, Exclusion, SearchRequest, Term
 from shotlake.records import Space
@@ -59,15 +69,15 @@ Query = Annotated[
 ]
 
 
-class SearchBody(BaseModel):
-    """A search. The score of a moment is the weighted mean over `query`, less that of each part of `negative`."""
+class UploadBody(BaseModel):
+    """What goes with an uploaded file: a search whose query, if there is one, is joined to the file."""
 
     model_config = ConfigDict(extra="forbid")
-    query: Query
+    query: Query | None = None
     negative: Annotated[list[WeightedPart], Field(max_length=MAX_PARTS)] = []
     excluded: Annotated[list[ExcludedPart], Field(alias="not", max_length=MAX_PARTS)] = []
     filter: Annotated[str, Field(max_length=2000, description="such as: collection = news and has_audio")] = ""
-    space: Annotated[Space, Field(description="space that ranks the moments")] | None = None
+    space: Annotated[Literal[Space, "auto"], Field(description="space that ranks the moments")] | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="moments in the answer")] | None = None
     score_threshold: Annotated[float, Field(ge=-1000, le=1000)] | None = None
     per_video: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="moments of one video at the most")] | None = None
@@ -78,10 +88,10 @@ class SearchBody(BaseModel):
     cursor: Annotated[str, Field(max_length=2000, description="of the page before, with the same query")] = ""
     generation: Annotated[str, Field(max_length=100, description="ask this one, without newer rows")] = ""
 
-    def to_request(self) -> SearchRequest:
-        """The same as a request of the query room. Errors: QueryError."""
+    def to_request(self, *terms: Term) -> SearchRequest:
+        """The same as a request of the query room, `terms` before its own. Errors: QueryError."""
         return SearchRequest(
-            terms=tuple(part.to_term(part.weight) for part in self.query),
+            terms=(*terms, *(part.to_term(part.weight) for part in self.query or ())),
             negative=tuple(part.to_term(part.weight) for part in self.negative),
             excluded=tuple(Exclusion(part.to_term(), part.threshold) for part in self.excluded),
             filter=self.filter,
@@ -96,3 +106,17 @@ class SearchBody(BaseModel):
             cursor=self.cursor,
             generation=self.generation,
         )
+
+
+class SearchBody(UploadBody):
+    """A search. The score of a moment is the weighted mean over `query`, less that of each part of `negative`."""
+
+    query: Query
+
+
+def parse_upload(text: str) -> UploadBody:
+    """The `search` parameter of an upload. Errors: RequestValidationError, as of a body."""
+    try:
+        return UploadBody.model_validate_json(text)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,10 +20,12 @@ _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestGuard:
-    """ASGI middleware, the outermost. `max_requests` is how many may be running or waiting at the same time."""
+    """ASGI middleware, the outermost. `max_requests` is how many may be running or waiting at the same time; `caps` are
+    the bytes of a body on paths that have a cap of their own.
+    """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, max_requests: int) -> None:
-        self._app, self._max_body_bytes, self._max_requests = app, max_body_bytes, max_requests
+    def __init__(self, app: ASGIApp, max_body_bytes: int, caps: Mapping[str, int], max_requests: int) -> None:
+        self._app, self._max_body_bytes, self._caps, self._max_requests = app, max_body_bytes, caps, max_requests
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,9 +58,10 @@ class RequestGuard:
     async def _admit(self, scope: Scope, receive: Receive, answer: Send) -> None:
         self._requests += 1
         try:
-            body = await _read_body(scope, receive, self._max_body_bytes)
+            cap_bytes = self._caps.get(scope["path"], self._max_body_bytes)
+            body = await _read_body(scope, receive, cap_bytes)
             if body is None:
-                detail = f"the body is larger than {self._max_body_bytes} bytes"
+                detail = f"the body is larger than {cap_bytes} bytes"
                 await problem(scope["state"]["id"], 413, "body_too_large", detail)(scope, receive, answer)
             else:
                 await self._app(scope, _replay(body, receive), answer)

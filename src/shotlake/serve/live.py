@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from shotlake.errors import NoIndex, ShotlakeError
+from shotlake.errors import NoIndex, ShardsLost, ShotlakeError
 from shotlake.query.cursor import Pin
 from shotlake.query.request import SearchRequest
 from shotlake.query.result import SearchResult
@@ -62,7 +62,11 @@ class LiveIndex:
         """Answer from the snapshot in use, or from that of the request's cursor or generation. Errors: QueryError."""
         search = self.current()
         pin = search.pin_of(request)
-        return (search if pin == search.pin else self._snapshot(search, pin)).answer(request)
+        snapshot = search if pin == search.pin else self._snapshot(search, pin)
+        try:
+            return snapshot.answer(request)
+        except ShardsLost:  # between two steps of a query; now it is known who is gone
+            return snapshot.answer(request)
 
     def _snapshot(self, search: LakeSearch, pin: Pin) -> LakeSearch:
         """The snapshot of a pin, without what was retired since; opened once, until something else is retired."""

@@ -7,14 +7,15 @@ A `motion` query is decided by direction: the archive also shows the same colour
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from shotlake.world.archive import Truth
 from shotlake.world.captions import plain_caption, write_caption
-from shotlake.world.scenes import REVERSE, Shot, holds, reversed_shown
+from shotlake.world.scenes import REVERSE, Shot, Thing, draw_sounds, draw_thing, holds, reversed_shown
 
 Kind = Literal["motion", "sound", "full", "part"]
 
@@ -59,6 +60,23 @@ def draw_queries(truth: Truth, seed: int, n: int) -> list[WorldQuery]:
     return list(queries.values())
 
 
+def draw_absent(truth: Truth, seed: int, n: int) -> list[WorldQuery]:
+    """Questions like `n` drawn ones with other things and sounds, of which nothing in the archive shows what they ask.
+
+    What two scenes behind each other show together counts as shown: a segment may hold the cut.
+    """
+    rng = np.random.default_rng([truth.seed, seed, 1])
+    shown = _shown_anywhere(truth)
+    absent: dict[Shot, WorldQuery] = {}
+    for query in draw_queries(truth, seed, n):
+        for _ in range(100):
+            other = _other_values(query.wanted, rng)
+            if other not in absent and not any(holds((other,), (shot,)) for shot in shown):
+                absent[other] = WorldQuery(write_caption((other,), rng).text, other, query.kind)
+                break
+    return list(absent.values())
+
+
 def reversed_query(query: WorldQuery) -> WorldQuery:
     """The same question with the opposite direction. Errors: ValueError if its motion has no reverse."""
     (turned,) = reversed_shown((query.wanted,))
@@ -86,6 +104,27 @@ def agrees(query: WorldQuery, uri: str, start_us: int, end_us: int, truth: Truth
 def _shown_scenes(truth: Truth) -> list[Shot]:
     """What each scene of each intact video shows."""
     return [video.shown(span.scene) for video in truth.videos if not video.fault for span in video.spans]
+
+
+def _shown_anywhere(truth: Truth) -> list[Shot]:
+    """What each scene and each two behind each other show, of damaged videos too."""
+    shown = []
+    for video in truth.videos:
+        shots = [video.shown(span.scene) for span in video.spans] if video.fault != "not_media" else []
+        shown += shots
+        shown += [Shot(a.things + b.things, a.sounds + b.sounds) for a, b in pairwise(shots)]
+    return shown
+
+
+def _other_values(wanted: Shot, rng: np.random.Generator) -> Shot:
+    """As many things and sounds, of which as much is said, with other values."""
+    things = tuple(_said_of(thing, draw_thing(rng, thing.count or 1)) for thing in wanted.things)
+    return Shot(things, draw_sounds(rng, double_ratio=1.0)[: len(wanted.sounds)])
+
+
+def _said_of(like: Thing, thing: Thing) -> Thing:
+    unsaid = {field.name: None for field in fields(Thing) if getattr(like, field.name) is None}
+    return replace(thing, **unsaid)
 
 
 def _colour_and_shape(shot: Shot) -> Shot:
