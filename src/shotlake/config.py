@@ -48,7 +48,13 @@ class CatalogConfig(Section):
     recorded_pattern: str = Field(
         "", description="regex with groups year, month, day (hour, minute, second): when a key says it was recorded"
     )
-    time_zone: str = Field("UTC", description="time zone of what recorded_pattern finds")
+    time_zone: str = Field("UTC", description="time zone of what recorded_pattern and metadata say without one")
+    metadata: str = Field(
+        "", description="CSV, Parquet or Delta table by uri: collection, recorded_at, and any column for filters"
+    )
+    subtitles: tuple[str, ...] = Field(
+        (".srt", ".vtt"), description="suffixes of files named as their video is, whose words are kept for filters"
+    )
     order: Literal["key", "newest"] = Field("key", description="whose turn it is: by key, or the newest first")
     first: tuple[str, ...] = Field((), description="prefixes of keys that come before all others, in this order")
     settle_s: Seconds = Field(0, description="objects modified within so many seconds wait for the next run")

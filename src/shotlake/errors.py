@@ -5,7 +5,7 @@
         ConfigError            a key, a unit or a value of the configuration
         QueryError             a query that cannot be answered as asked
       PreflightError           nothing was started because something is missing      exit 4
-        SourceMissing  AccessDenied  BadInventory  NoIndex  BadModel  LakeFormat  UnsafeStore  NoPrice
+        SourceMissing  AccessDenied  BadInventory  BadTable  NoIndex  BadModel  LakeFormat  UnsafeStore  NoPrice
         ModelNotNamed
       MediaError               one video cannot be read; becomes a row in `failures`
         Empty  Unreadable  NotMedia  NoStreams  UnsupportedCodec  Encrypted  NoDecodableFrames
@@ -97,6 +97,12 @@ class BadInventory(PreflightError):
     """An S3 Inventory that is incomplete, or not what its manifest says."""
 
     code = "bad_inventory"
+
+
+class BadTable(PreflightError):
+    """A table of URIs or of metadata that cannot be read, or does not name each video once."""
+
+    code = "bad_table"
 
 
 class NoIndex(PreflightError):
