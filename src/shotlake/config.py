@@ -161,6 +161,9 @@ class IndexConfig(Section):
     train_points_per_list: Positive = Field(64, description="training sample: points a centroid")
     min_queries: Count = Field(500, description="text queries that the recall must be measured with")
     query_file: str = Field("", description="text queries, one a line; the encoder's own captions if empty")
+    cache_bytes: Count = Field(
+        0, description="bytes of a remote lake's index that a node keeps on its disk; more if so much is in use; 0: all"
+    )
     unindexed_cap: Count = Field(50_000, description="rows newer than the index that are searched exactly")
 
 

@@ -88,7 +88,9 @@ def run(rows: Path, n: int, queries: TextQueries, root: str, shards: int = 1) ->
         exact_below=0, spaces=("fused",), min_queries=500, rows_per_shard=-(-n // shards), target_recall=0.95
     )
     target = GenerationTarget(root, f"bench-{n}-{shards}", Fingerprint("bench", "1", "", ""), "bench", 1)
-    manifest = build_generation(lambda: batches(saved_blocks(rows, dim), n), n, target, queries, config)
+    manifest = build_generation(
+        lambda first: batches(saved_blocks(rows, dim, first), n, first), n, target, queries, config
+    )
     publish(root, manifest)
     return manifest, Searcher.load(root, manifest, Path(root) / "cache")
 

@@ -179,8 +179,8 @@ def test_few_rows_are_an_index_too(tmp_path):
 def test_too_few_rows_are_refused_with_what_to_set(tmp_path, n, config, words):
     vectors = clustered(max(n, 1), 32, seed=2)
 
-    def rows():
-        return iter(rows_of(vectors).slice(0, n).to_batches())
+    def rows(first):
+        return iter(rows_of(vectors).slice(0, n).slice(first).to_batches())
 
     target = GenerationTarget(str(tmp_path / "index"), KEY, FINGERPRINT, "t", 1)
     with pytest.raises(IndexingError, match=words):
@@ -206,7 +206,7 @@ def test_a_space_needs_text_queries(tmp_path):
 def test_a_disk_that_is_too_small_is_noticed_before_anything_is_read(tmp_path):
     target = GenerationTarget(str(tmp_path / "index"), KEY, FINGERPRINT, "t", 1)
 
-    def rows():
+    def rows(first):
         raise AssertionError("nothing may be read")
 
     with pytest.raises(IndexingError, match=r"needs about [\d.]+ GB in .* set TMPDIR"):

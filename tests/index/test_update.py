@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of, update
+from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of, source, update
 
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
@@ -82,7 +82,7 @@ def test_a_segment_that_comes_again_replaces_the_earlier_one(updated, tmp_path):
     root, vectors, parent, _ = updated
     table = rows_of(vectors[:10])  # video 0 once more, with the same ids
     target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", 5)
-    again = update_generation(lambda: iter(table.to_batches()), TableChange(2000), parent, target, IVF)
+    again = update_generation(source(table), TableChange(2000), parent, target, IVF)
     publish(root, again)
     searcher = Searcher.load(root, again, tmp_path / "cache")
     assert searcher.tombstones.tolist() == list(range(10)) and again.retired_rows == 10
@@ -95,7 +95,7 @@ def test_rows_that_do_not_add_up_are_not_published(updated):
     root, vectors, parent, _ = updated
     table = rows_of(vectors[2000:2100], first=2000)
     target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", 9)
-    short = update_generation(lambda: iter(table.to_batches()), TableChange(2101), parent, target, IVF)
+    short = update_generation(source(table), TableChange(2101), parent, target, IVF)
     with pytest.raises(IndexingError, match="holds 2100 live rows, table version 9 has 2101"):
         publish(root, short)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.manifest import Manifest
+from shotlake.index.rows import RowSource
 from shotlake.records import Fingerprint, stable_id
 
 FINGERPRINT = Fingerprint("toy", "1", "w" * 8, "p" * 8)
@@ -64,16 +65,25 @@ def text_queries(dim: int, n: int = 300) -> TextQueries:
     return TextQueries("toy captions", {"fused": fused, "visual": fused[:, ::-1].copy()})
 
 
+def source(table: pa.Table, size: int = 700) -> RowSource:
+    """The rows of a table as a build takes them, in the same batches wherever it begins."""
+
+    def rows(first: int) -> Iterator[pa.RecordBatch]:
+        for batch in table.to_batches(max_chunksize=size):
+            if first < len(batch):
+                yield batch.slice(first)
+            first = max(0, first - len(batch))
+
+    return rows
+
+
 def build(
     root: str, table: pa.Table, config: IndexConfig, version: int = 1, queries: TextQueries | None = None
 ) -> Manifest:
     dim = len(table["fused"][0].as_py())
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield from table.to_batches(max_chunksize=700)
-
     target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", version)
-    return build_generation(batches, len(table), target, queries or text_queries(dim), config)
+    return build_generation(source(table), len(table), target, queries or text_queries(dim), config)
 
 
 def update(root, parent, vectors, retired=(), version=2, config=None):
@@ -81,7 +91,7 @@ def update(root, parent, vectors, retired=(), version=2, config=None):
     table = rows_of(vectors, first=parent.n_rows)
     target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", version)
     change = TableChange(parent.table_rows + len(table) - SEGMENTS_PER_VIDEO * len(retired), retired)
-    return update_generation(lambda: iter(table.to_batches(max_chunksize=100)), change, parent, target, config or IVF)
+    return update_generation(source(table, 100), change, parent, target, config or IVF)
 
 
 IVF = IndexConfig(exact_below=0, min_queries=200, target_recall=0.9, target_recall_segment=0.9, rows_per_shard=1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +14,15 @@ import pyarrow.compute as pc
 from shotlake import storage
 from shotlake.config import Config
 from shotlake.errors import ConfigError, NoIndex
+from shotlake.flow.fill_shards import filler
 from shotlake.flow.space import VectorSpace, open_space
 from shotlake.index.advice import advise
 from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, list_generations, publish, rollback
+from shotlake.records import Space, stable_id
 from shotlake.table.lake import Lake
+from shotlake.table.ranges import SegmentRange
 from shotlake.table.readers import live_segments, retired_videos, video_metadata, with_metadata
 
 _COLUMNS = (
@@ -47,7 +51,7 @@ def build_index(config: Config, space: VectorSpace | None = None, action: Action
     """
     space = space or open_space(config)
     source = _Source(config, space)
-    parent = _current(source.lake, space.key)
+    parent, fill = _current(source.lake, space.key), filler(config.flow)
     if not source.n_rows:
         raise NoIndex(f"{config.lake!r} has no segments of {config.embed.model!r} yet; run `shotlake backfill` first")
     advice = advise(parent, source.n_rows, source.version, source.section) if parent and action == "update" else None
@@ -56,13 +60,28 @@ def build_index(config: Config, space: VectorSpace | None = None, action: Action
     if parent and advice and advice.action == "update":
         retired = retired_videos(source.lake, space.key).to_pylist()
         change = TableChange(source.n_rows, retired)
-        newer = newer_units(source.lake, space.key, parent.table_version)
-        manifest = update_generation(lambda: source.rows(newer), change, parent, source.target(parent), source.section)
+        newer = source.rows(newer_units(source.lake, space.key, parent.table_version))
+        manifest = update_generation(newer, change, parent, source.target(parent), source.section, fill)
     else:
         queries = text_queries(config, space)
-        manifest = build_generation(source.rows, source.n_rows, source.target(parent), queries, source.section)
+        manifest = build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, fill)
     publish(index_root(source.lake), manifest)
     return manifest
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Rows of the table as the index takes them, from any row on; plain values, so that a worker can read them."""
+
+    segments: SegmentRange
+    spaces: tuple[Space, ...]
+
+    def __call__(self, first: int) -> Iterator[pa.RecordBatch]:
+        """Batches from row `first` on."""
+        known = video_metadata(self.segments.lake)
+        for batch in self.segments.read([*_COLUMNS, *_CODECS, *self.spaces], first):
+            codec = pc.coalesce(batch.column("video_codec"), batch.column("audio_codec"))
+            yield with_metadata(batch.drop_columns(list(_CODECS)).append_column("codec", codec), known)
 
 
 class _Source:
@@ -71,18 +90,14 @@ class _Source:
     def __init__(self, config: Config, space: VectorSpace) -> None:
         self.lake, self.space = Lake.open(config.lake), space
         self.version = self.lake.version("segments")
-        self.spaces = [name for name in config.index.spaces if name in space.encoder.spaces]
-        self.section = config.index.model_copy(update={"spaces": tuple(self.spaces)})
-        self.n_rows = sum(
-            len(batch) for batch in live_segments(self.lake, space.key, ["segment_id"], version=self.version)
-        )
+        spaces = tuple(name for name in config.index.spaces if name in space.encoder.spaces)
+        self.section = config.index.model_copy(update={"spaces": spaces})
+        self.all = self.rows()
+        self.n_rows = len(self.all.segments)
 
-    def rows(self, wanted: pc.Expression | None = None) -> Iterator[pa.RecordBatch]:
-        """Batches as the index takes them; `wanted` leaves out the others."""
-        columns, known = [*_COLUMNS, *_CODECS, *self.spaces], video_metadata(self.lake)
-        for batch in live_segments(self.lake, self.space.key, columns, wanted, self.version):
-            codec = pc.coalesce(batch.column("video_codec"), batch.column("audio_codec"))
-            yield with_metadata(batch.drop_columns(list(_CODECS)).append_column("codec", codec), known)
+    def rows(self, wanted: pc.Expression | None = None) -> TableRows:
+        """The live rows; `wanted` leaves out the others."""
+        return TableRows(SegmentRange.at(self.lake, self.space.key, self.version, wanted), self.section.spaces)
 
     def target(self, parent: Manifest | None) -> GenerationTarget:
         """Where the generation goes, and what it is of."""
@@ -93,6 +108,7 @@ class _Source:
             table_uri=self.lake.uri("segments"),
             table_version=self.version,
             parent=parent.generation if parent else None,
+            rows_state=stable_id(*(f"{path}:{count}" for path, count in self.all.segments.counts)),
         )
 
 

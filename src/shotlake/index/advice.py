@@ -6,6 +6,7 @@ lists unevenly, and end in a lower bound under the target although (nprobe, R) w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,8 +82,7 @@ def _missed_recall(space: Space, entry: SpaceEntry) -> list[str]:
 
 def _drifted(space: Space, entry: SpaceEntry, plan: IndexPlan) -> list[str]:
     """New rows against those of the epoch's own generation; a starved codebook fits its own rows too well to say."""
-    first = [shard for shard in entry.shards if shard.path.startswith(f"{entry.epoch}/")]
-    fresh = [shard for shard in entry.shards if shard not in first]
+    first, fresh = entry.shards[: entry.first_shards], entry.shards[entry.first_shards :]
     if not fresh or plan.codec == "exact" or plan.train_rows < PQ_CENTROIDS * MIN_POINTS_PER_LIST:
         return []
     reasons = []
@@ -95,6 +95,6 @@ def _drifted(space: Space, entry: SpaceEntry, plan: IndexPlan) -> list[str]:
     return reasons
 
 
-def _mean(shards: list[SpaceShard], name: str) -> float:
+def _mean(shards: Sequence[SpaceShard], name: str) -> float:
     total = sum(shard.n_vectors for shard in shards)
     return float(sum(getattr(shard, name) * shard.n_vectors for shard in shards) / max(total, 1))

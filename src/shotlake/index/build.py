@@ -13,15 +13,26 @@ import numpy as np
 
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
-from shotlake.index.draft import Contents, Draft, GenerationTarget, check_disk, kept_files, open_draft
-from shotlake.index.fill import Truths, fill_shards, map_shards, segment_ids, train_epoch
-from shotlake.index.manifest import Manifest, QueryKind, SpaceEntry, SpaceShard, Tuning
-from shotlake.index.rows import RowSource, sample_rows
+from shotlake.index.draft import Contents, Draft, GenerationTarget, check_room, kept_files, open_draft
+from shotlake.index.fill import (
+    Fill,
+    Filled,
+    FillTask,
+    fill_here,
+    maker,
+    map_shards,
+    segment_ids,
+    shard_runs,
+    train_epochs,
+    truths_of,
+)
+from shotlake.index.manifest import File, Manifest, QueryKind, SpaceEntry, SpaceShard, Tuning
+from shotlake.index.receipts import FilledShard, Trained
+from shotlake.index.rows import SEGMENT_QUERIES, RowSource
 from shotlake.index.scan import SpaceVectors, load_trained
 from shotlake.index.searcher import Searcher
-from shotlake.index.shard import ShardPlace
 from shotlake.index.sizing import plan_index
-from shotlake.index.truth import Truth
+from shotlake.index.truth import Truth, Truths
 from shotlake.index.tuning import tune
 from shotlake.records import QueryVectors, Space
 
@@ -47,79 +58,126 @@ class TableChange:
 
 
 def build_generation(
-    rows: RowSource, n_rows: int, target: GenerationTarget, text_queries: TextQueries, config: IndexConfig
+    rows: RowSource,
+    n_rows: int,
+    target: GenerationTarget,
+    text_queries: TextQueries,
+    config: IndexConfig,
+    fill: Fill = fill_here,
 ) -> Manifest:
-    """Build and store a generation from the live rows of a table version; `rows` is called twice.
+    """Build and store a generation from the live rows of a table version, or go on where a killed build ended.
 
-    `rows()`: batches with the columns of `columns.COLUMNS` and a nullable `list<float32>` a space of `config.spaces`.
-    `n_rows`: how many rows the table has, which `publish` holds the shards to. Errors: IndexingError.
+    `rows(n)`: from row n on, batches with the columns of `columns.COLUMNS` and a nullable `list<float32>` a space of
+    `config.spaces`. `n_rows`: how many rows the table has, which `publish` holds the shards to. `fill`: where shards
+    are filled. Errors: IndexingError.
     """
     plan = plan_index(n_rows, _dimension(text_queries, config.spaces), config)
+    n_queries = max(len(text_queries.vectors[space]) for space in config.spaces) + SEGMENT_QUERIES
+    memory_bytes = plan.build_bytes(len(config.spaces), n_queries)
     log.info("index_plan %s", " ".join(f"{name}={value}" for name, value in asdict(plan).items()))
-    check_disk(plan.scratch_bytes(len(config.spaces)))
-    with open_draft(target) as draft:
-        training, held_out = sample_rows(rows, plan, config.spaces)
-        trained = {space: train_epoch(draft.epoch / space, sample, plan) for space, sample in training.items()}
-        truths: Truths = {
-            space: {"text": Truth(text_queries.vectors[space]), "segment": Truth(vectors.astype(np.float32), ids)}
-            for space, (ids, vectors) in held_out.items()
-        }
-        filled = fill_shards(rows, plan, ShardPlace(draft.generation, 0, 0), trained, truths)
-        spaces = {}
-        for space, path in trained.items():
-            vectors = SpaceVectors(load_trained(path), map_shards(draft.folder, filled, space, plan.dim))
+    log.info("index_plan memory_bytes=%d scratch_bytes=%d", memory_bytes, plan.scratch_bytes(len(config.spaces)))
+    check_room(plan.scratch_bytes(len(config.spaces)), memory_bytes)
+    asked: dict[str, bytes] = {space: text_queries.vectors[space].tobytes() for space in config.spaces}
+    with open_draft(target, plan, asked, config.cache_bytes) as draft:
+        trained = train_epochs(rows, plan, config.spaces, draft.receipts, draft.name)
+        truths = truths_of(text_queries.vectors, trained.held_out)
+        needed = plan.filling_bytes(len(truths), n_queries)
+        task = FillTask(draft.receipts, draft.name, plan.dim, trained.indexes, truths, needed)
+        parts = [part for part in fill(task, shard_runs(plan), rows) if part]
+        _merge(truths, parts)
+        filled = Filled.of(parts, trained.indexes)
+        files = draft.receipts.fetch((*trained.files, *filled.files))
+        spaces, measured = {}, []
+        for space, index in trained.indexes.items():
+            vectors = SpaceVectors(load_trained(files[index.path]), map_shards(files, filled, space, plan.dim))
+            paths, stored = _save_truths(draft, space, truths[space])
+            measured += stored
             spaces[space] = SpaceEntry(
-                epoch=draft.name,
-                trained=draft.stored(path),
+                epoch=index.path.split("/")[1],
+                trained=index.path,
                 n_vectors=_count(filled.spaces[space]),
                 shards=filled.spaces[space],
+                first_shards=len(filled.shards),
                 tuning=_tune_kinds(vectors, truths[space], text_queries.source, config),
-                truths=_save_truths(draft, space, truths[space]),
+                truths=paths,
             )
-        return draft.store(Contents(plan, filled.shards, spaces), config)
+        elsewhere = _elsewhere_s([trained, *parts])
+        everything = (*trained.files, *filled.files, *measured)
+        return draft.finish(Contents(plan, filled.shards, spaces, everything, elsewhere), config)
 
 
 def update_generation(
-    rows: RowSource, change: TableChange, parent: Manifest, target: GenerationTarget, config: IndexConfig
+    rows: RowSource,
+    change: TableChange,
+    parent: Manifest,
+    target: GenerationTarget,
+    config: IndexConfig,
+    fill: Fill = fill_here,
 ) -> Manifest:
     """Store a generation that has the shards of `parent`, unchanged, and fresh ones of the same epoch for the new rows.
 
-    `rows()`: the live rows that the parent has not; called once. The recall is measured again, with the queries and the
-    truth of the parent, from which rows that are gone are taken: of retired videos, and segments that are new again.
-    Errors: IndexingError, CorruptGeneration.
+    `rows(n)`: from the n-th on, the live rows that the parent has not. The recall is measured again, with the queries
+    and the truth of the parent, from which rows that are gone are taken: of retired videos, and segments that are new
+    again. Errors: IndexingError, CorruptGeneration.
     """
-    searcher = Searcher.load(target.index_root, parent)
+    searcher = Searcher.load(target.index_root, parent, cache_bytes=config.cache_bytes)
     retired = np.union1d(searcher.tombstones, searcher.find("video_id", change.retired_videos))
     plan = replace(parent.plan, n_rows=change.table_rows)
     n_fresh = max(0, change.table_rows - (parent.n_rows - len(retired)))
     fresh_plan = replace(plan, n_rows=n_fresh, n_shards=max(1, -(-n_fresh // config.rows_per_shard)))
-    check_disk(fresh_plan.scratch_bytes(len(parent.spaces)))
-    with open_draft(replace(target, parent=parent.generation)) as draft:
-        trained = {space: searcher.files[entry.trained] for space, entry in parent.spaces.items()}
-        truths: Truths = {
-            space: {kind: Truth.load(searcher.files[path]).without(retired) for kind, path in entry.truths.items()}
-            for space, entry in parent.spaces.items()
-        }
-        start = ShardPlace(draft.generation, len(parent.shards), parent.n_rows)
-        fresh = fill_shards(rows, fresh_plan, start, trained, truths)
-        replaced = searcher.find("segment_id", segment_ids(draft.folder, fresh))
+    check_room(fresh_plan.scratch_bytes(len(parent.spaces)), 0)
+    truths: Truths = {
+        space: {kind: Truth.load(searcher.files[path]).without(retired) for kind, path in entry.truths.items()}
+        for space, entry in parent.spaces.items()
+    }
+    target, asked = replace(target, parent=parent.generation), {"retired": retired.tobytes()}
+    with open_draft(target, fresh_plan, asked, config.cache_bytes) as draft:
+        known = {file.path: file for file in parent.files}
+        trained = {space: known[entry.trained] for space, entry in parent.spaces.items()}
+        blank: Truths = {space: {kind: truth.blank() for kind, truth in truths[space].items()} for space in truths}
+        n_queries = sum(len(truth.queries) for truth in blank[next(iter(blank))].values())
+        needed = fresh_plan.filling_bytes(len(blank), n_queries)
+        task = FillTask(draft.receipts, draft.name, plan.dim, trained, blank, needed)
+        parts = [part for part in fill(task, shard_runs(fresh_plan, len(parent.shards), parent.n_rows), rows) if part]
+        _merge(truths, parts)
+        fresh = Filled.of(parts, trained)
+        files = draft.receipts.fetch(fresh.files)
+        replaced = searcher.find("segment_id", segment_ids(files, fresh))
         gone = np.union1d(retired, replaced)
-        spaces = {}
+        spaces, measured = {}, []
         for space, entry in parent.spaces.items():
-            shards = [*searcher.spaces[space].shards, *map_shards(draft.folder, fresh, space, plan.dim)]
-            vectors = SpaceVectors(load_trained(trained[space]), shards, gone)
-            known = {kind: truth.without(replaced) for kind, truth in truths[space].items()}
+            shards = [*searcher.spaces[space].shards, *map_shards(files, fresh, space, plan.dim)]
+            vectors = SpaceVectors(load_trained(searcher.files[entry.trained]), shards, gone)
+            left = {kind: truth.without(replaced) for kind, truth in truths[space].items()}
             entries = (*entry.shards, *fresh.spaces[space])
-            spaces[space] = SpaceEntry(
-                epoch=entry.epoch,
-                trained=entry.trained,
-                n_vectors=_count(entries),
-                shards=entries,
-                tuning=_tune_kinds(vectors, known, entry.tuning["text"].source, config),
-                truths=_save_truths(draft, space, known),
+            paths, stored = _save_truths(draft, space, left)
+            measured += stored
+            spaces[space] = entry.model_copy(
+                update={
+                    "n_vectors": _count(entries),
+                    "shards": entries,
+                    "tuning": _tune_kinds(vectors, left, entry.tuning["text"].source, config),
+                    "truths": paths,
+                }
             )
-        kept = kept_files(parent, spaces)
-        return draft.store(Contents(plan, (*parent.shards, *fresh.shards), spaces, kept, gone), config)
+        elsewhere = _elsewhere_s(parts)
+        everything = (*kept_files(parent, spaces), *fresh.files, *measured)
+        return draft.finish(
+            Contents(plan, (*parent.shards, *fresh.shards), spaces, everything, elsewhere, gone), config
+        )
+
+
+def _elsewhere_s(parts: Sequence[Trained | FilledShard]) -> float:
+    """CPU seconds of other processes, be it of an earlier build."""
+    return sum(part.cpu_s for part in parts if part.maker != maker())
+
+
+def _merge(truths: Truths, parts: Iterable[FilledShard]) -> None:
+    """Add what the shards found, in their order."""
+    for part in parts:
+        for space, kinds in truths.items():
+            for kind, truth in kinds.items():
+                truth.merge(part.truths[space][kind])
 
 
 def _dimension(queries: TextQueries, spaces: tuple[Space, ...]) -> int:
@@ -143,14 +201,9 @@ def _tune_kinds(
     }
 
 
-def _save_truths(draft: Draft, space: Space, truths: dict[QueryKind, Truth]) -> dict[QueryKind, str]:
-    paths: dict[QueryKind, str] = {}
-    for kind, truth in truths.items():
-        path = draft.generation / space / f"truth-{kind}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        truth.save(path)
-        paths[kind] = draft.stored(path)
-    return paths
+def _save_truths(draft: Draft, space: Space, truths: dict[QueryKind, Truth]) -> tuple[dict[QueryKind, str], list[File]]:
+    stored = {kind: draft.put(truth.save, f"{space}/truth-{kind}.npz") for kind, truth in truths.items()}
+    return {kind: file.path for kind, file in stored.items()}, list(stored.values())
 
 
 def _count(shards: Iterable[SpaceShard]) -> int:

@@ -1,21 +1,44 @@
 """Files of a generation on this machine: hashed once, remembered by a receipt, and refused by name if they differ.
 
 A local lake is used in place; a remote one is downloaded below `cache_dir`. A receipt holds for a file's size and
-modification time, so that a file that was touched is hashed again.
+modification time, so that a file that was touched is hashed again; its own time is when the file was last asked for.
+Where the cache has a cap, files that were not asked for longest make room, but none that a process holds open.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from shotlake import storage
 from shotlake.errors import CorruptGeneration, NotFound
 from shotlake.index.manifest import File
 from shotlake.records import stable_id
+
+log = logging.getLogger(__name__)
+
+GENERATIONS = "generations"  # below the cache folder, what was downloaded
+
+
+class LocalFiles(dict[str, Path]):
+    """Local paths by stored path. Cached ones are not removed, by whatever process, while this is alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[BinaryIO] = []
+
+    def hold(self, stored_path: str, path: Path, lock: BinaryIO | None) -> None:
+        """Add a file, and keep its lock."""
+        self[stored_path] = path
+        self._held += [lock] if lock else []
 
 
 def default_cache_dir() -> Path:
@@ -30,20 +53,58 @@ def file_entry(path: Path, stored_path: str) -> File:
     return File(path=stored_path, size_bytes=path.stat().st_size, sha256=digest)
 
 
-def fetch(root: str, files: Iterable[File], cache_dir: Path) -> dict[str, Path]:
-    """Local paths of the verified `files` below `root`, by their stored path. Errors: CorruptGeneration."""
-    return {file.path: _fetch_one(storage.join(root, file.path), file, cache_dir) for file in files}
-
-
-def _fetch_one(uri: str, file: File, cache_dir: Path) -> Path:
-    path = Path(uri)
+def store(path: Path, root: str, stored_path: str, cache_dir: Path, cap_bytes: int = 0) -> File:
+    """Move a local file below `root`; of a remote one the cache keeps a copy, since it will be read on this machine."""
+    entry, uri = file_entry(path, stored_path), storage.join(root, stored_path)
+    storage.upload(path, uri)
     if storage.is_remote(uri):
-        path = cache_dir / "generations" / stable_id(uri) / path.name
+        _make_room(cache_dir, cap_bytes, entry.size_bytes)
+        cached = _cached(uri, cache_dir)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, cached)
+        _sign(cached, entry, cache_dir)
+    else:
+        path.unlink()
+    return entry
+
+
+def fetch(root: str, files: Iterable[File], cache_dir: Path, cap_bytes: int = 0) -> LocalFiles:
+    """The verified `files` below `root`. `cap_bytes`: how large the cache may be, 0 without limit.
+
+    Errors: CorruptGeneration.
+    """
+    found = LocalFiles()
+    for file in files:
+        uri = storage.join(root, file.path)
+        path, lock = Path(uri), None
+        if storage.is_remote(uri):
+            path, lock = _download(uri, file, cache_dir, cap_bytes)
+        _verify(uri, path, file, cache_dir)
+        found.hold(file.path, path, lock)
+    return found
+
+
+def _download(uri: str, file: File, cache_dir: Path, cap_bytes: int) -> tuple[Path, BinaryIO]:
+    """The cached file, and the lock that keeps it."""
+    path = _cached(uri, cache_dir)
+    while True:
         if not path.exists():
+            _make_room(cache_dir, cap_bytes, file.size_bytes)
             try:
                 storage.download(uri, path)
             except NotFound:
                 raise _corrupt(uri, "is missing") from None
+        try:
+            lock = path.open("rb")
+        except FileNotFoundError:
+            continue  # removed in between
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+            return path, lock
+        lock.close()
+
+
+def _verify(uri: str, path: Path, file: File, cache_dir: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -51,15 +112,80 @@ def _fetch_one(uri: str, file: File, cache_dir: Path) -> Path:
     if status.st_size != file.size_bytes:
         _forget_download(uri, path)
         raise _corrupt(uri, f"has {status.st_size} bytes instead of {file.size_bytes}")
-    receipt = cache_dir / "receipts" / stable_id(str(path))
-    proof = json.dumps([file.sha256, status.st_size, status.st_mtime_ns])
+    receipt, proof = _receipt(path, file, cache_dir)
     if receipt.exists() and receipt.read_text() == proof:
-        return path
+        receipt.touch()
+        return
     if file_entry(path, file.path).sha256 != file.sha256:
         _forget_download(uri, path)
         raise _corrupt(uri, "does not have the sha256 of its manifest")
+    _sign(path, file, cache_dir)
+
+
+def _make_room(cache_dir: Path, cap_bytes: int, needed_bytes: int) -> None:
+    """Remove files that were not asked for longest until `needed_bytes` more stay under the cap."""
+    if not cap_bytes:
+        return
+    cached = _cached_sizes(cache_dir)
+    left = sum(cached.values()) + needed_bytes
+    for path in sorted(cached, key=lambda path: _last_asked(path, cache_dir)):
+        if left <= cap_bytes:
+            return
+        if _remove(path):
+            left -= cached[path]
+            _receipt_path(path, cache_dir).unlink(missing_ok=True)
+    if left > cap_bytes:
+        log.warning("cache=%s bytes=%d cap=%d: more than index.cache_bytes is in use", cache_dir, left, cap_bytes)
+
+
+def _cached_sizes(cache_dir: Path) -> dict[Path, int]:
+    """What was downloaded, without what is on its way or has just gone."""
+    sizes = {}
+    for path in (cache_dir / GENERATIONS).glob("*/[!.]*"):
+        with suppress(FileNotFoundError):
+            sizes[path] = path.stat().st_size
+    return sizes
+
+
+def _remove(path: Path) -> bool:
+    """False if a process holds the file open."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:  # another process was quicker
+        return True
+    return True
+
+
+def _last_asked(path: Path, cache_dir: Path) -> int:
+    """When a file was last asked for; without a receipt it is the first to go."""
+    try:
+        return _receipt_path(path, cache_dir).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _cached(uri: str, cache_dir: Path) -> Path:
+    return cache_dir / GENERATIONS / stable_id(uri) / uri.rsplit("/", 1)[-1]
+
+
+def _receipt(path: Path, file: File, cache_dir: Path) -> tuple[Path, str]:
+    """Where the receipt of a file stands, and what it says of the file as it is now."""
+    status = path.stat()
+    proof = json.dumps([file.sha256, status.st_size, status.st_mtime_ns])
+    return _receipt_path(path, cache_dir), proof
+
+
+def _receipt_path(path: Path, cache_dir: Path) -> Path:
+    return cache_dir / "receipts" / stable_id(str(path))
+
+
+def _sign(path: Path, file: File, cache_dir: Path) -> None:
+    receipt, proof = _receipt(path, file, cache_dir)
     storage.write_bytes(str(receipt), proof.encode())
-    return path
 
 
 def _forget_download(uri: str, path: Path) -> None:

@@ -101,6 +101,7 @@ class SpaceEntry(Part):
     trained: str
     n_vectors: int
     shards: tuple[SpaceShard, ...]
+    first_shards: int  # so many were filled with the rows that the epoch was trained on; later ones are fresh
     tuning: dict[QueryKind, Tuning]
     truths: dict[QueryKind, str]
 

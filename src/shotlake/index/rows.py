@@ -6,6 +6,7 @@ is stored and re-ranked.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -19,18 +20,18 @@ from shotlake.records import Space
 
 SEGMENT_QUERIES = 500  # the truth costs as much as so many more lists to assign to
 
-RowSource = Callable[[], Iterator[pa.RecordBatch]]
+RowSource = Callable[[int], Iterator[pa.RecordBatch]]  # the live rows from a row number on, in the same order always
 
 
-def blocks(batches: Iterator[pa.RecordBatch], rows_per_shard: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """(shard number, at most BLOCK_ROWS rows of it) in the order of the stream."""
-    row = 0
+def blocks(batches: Iterator[pa.RecordBatch], n_rows: int | None = None) -> Iterator[pa.RecordBatch]:
+    """At most BLOCK_ROWS rows at a time, and `n_rows` in all, or all there are."""
+    left = n_rows if n_rows is not None else sys.maxsize
     for batch in batches:
-        offset = 0
-        while offset < len(batch):
-            size = min(BLOCK_ROWS, rows_per_shard - row % rows_per_shard, len(batch) - offset)
-            yield row // rows_per_shard, batch.slice(offset, size)
-            row, offset = row + size, offset + size
+        batch = batch.slice(0, left)
+        left -= len(batch)
+        yield from (batch.slice(start, BLOCK_ROWS) for start in range(0, len(batch), BLOCK_ROWS))
+        if not left:
+            return
 
 
 def vectors_of(batch: pa.RecordBatch, space: Space, dim: int) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
@@ -106,7 +107,7 @@ def sample_rows(
     """What to train on and which segments to ask for, of every space that has vectors. Errors: IndexingError."""
     training = {space: SmallestIds(plan.train_rows, plan.dim) for space in spaces}
     queries = {space: SmallestIds(SEGMENT_QUERIES, plan.dim, largest=True) for space in spaces}
-    for _, block in blocks(rows(), plan.n_rows):
+    for block in blocks(rows(0)):
         for space in spaces:
             vectors, present = vectors_of(block, space, plan.dim)
             ids = block.column("segment_id").cast(pa.string()).filter(present)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shotlake import storage
 from shotlake.errors import QueryError
 from shotlake.index.columns import RowPredicate, ShardColumns
-from shotlake.index.files import default_cache_dir, fetch
+from shotlake.index.files import LocalFiles, default_cache_dir, fetch
 from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, QueryKind, Shard, TunedPoint
 from shotlake.index.scan import Rows, Scores, ShardVectors, SpaceVectors, load_index, load_trained, map_rows
 from shotlake.index.tuning import cheapest
@@ -32,16 +32,16 @@ class Searcher:
     manifest: Manifest
     spaces: dict[Space, SpaceVectors]
     shard_columns: tuple[ShardColumns, ...]
-    files: dict[str, Path]  # every verified file by its path in the manifest
+    files: LocalFiles  # every verified file by its path in the manifest
     tombstones: Rows  # ascending; never found, whatever else is hidden
     n_lost: int = 0  # calls that were not answered: none, for all shards are in this process
 
     @classmethod
-    def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None) -> Searcher:
+    def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None, cache_bytes: int = 0) -> Searcher:
         """Fetch, verify and map every file of the generation. Errors: CorruptGeneration, PreflightError."""
         check_one_faiss()
         folder = storage.join(index_root, manifest.embed_key)
-        files = fetch(folder, manifest.files, cache_dir or default_cache_dir())
+        files = fetch(folder, manifest.files, cache_dir or default_cache_dir(), cache_bytes)
         tombstones = np.fromfile(files[manifest.tombstones] if manifest.tombstones else os.devnull, dtype=np.int64)
         first_rows = [shard.first_row for shard in manifest.shards]
         spaces = {

@@ -54,13 +54,16 @@ class IndexPlan:
         """Memory that a build needs at its worst: while it trains a space, or while it fills a shard of all of them.
 
         Training holds a float16 sample of every space, one of them as float32 and once more rotated, and the centroids
-        three times. Filling holds lists that grow by doubling, and the scores of a block for `n_queries`.
+        three times.
         """
         sample = self.train_rows * self.index_dim
         training = n_spaces * sample * 2 + sample * 8 + self.nlist * self.index_dim * 12
+        return max(training + WORKING_BYTES, self.filling_bytes(n_spaces, n_queries))
+
+    def filling_bytes(self, n_spaces: int, n_queries: int) -> int:
+        """Memory to fill a shard of all spaces: lists that grow by doubling, and a block's scores for the queries."""
         lists = self.rows_per_shard * (self.code_bytes + ID_BYTES) * 3 // 2 + self.nlist * self.index_dim * 6
-        block = BLOCK_ROWS * (self.index_dim * 12 + n_queries * 6)
-        return max(training, n_spaces * lists + block) + WORKING_BYTES
+        return n_spaces * lists + BLOCK_ROWS * (self.index_dim * 12 + n_queries * 6) + WORKING_BYTES
 
     def scratch_bytes(self, n_spaces: int) -> int:
         """What a build of so many spaces stages on the local disk."""

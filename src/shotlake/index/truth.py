@@ -6,18 +6,23 @@ other. A query that is itself a row does not find itself. More than ten are kept
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from shotlake.index.manifest import QueryKind
+from shotlake.records import Space
+
 K = 10
 KEPT = 32
 TIE = 1e-6
-_ARRAYS = ("queries", "own_rows", "scores", "rows", "floor")
+_ANSWERS = ("own_rows", "scores", "rows", "floor")
+_ARRAYS = ("queries", *_ANSWERS)
 
 
 class Truth:
@@ -42,10 +47,32 @@ class Truth:
             columns = np.flatnonzero(better[query])
             if len(columns) > KEPT:  # of the first blocks nearly every row is better
                 columns = columns[np.argpartition(-scores[query, columns], KEPT)[:KEPT]]
-            found = np.concatenate([self.scores[query], scores[query, columns]])
-            rows = np.concatenate([self.rows[query], first_row + columns])
-            best = np.argsort(-found, kind="stable")[:KEPT]
-            self.scores[query], self.rows[query] = found[best], rows[best]
+            self._take(query, scores[query, columns], first_row + columns)
+
+    def merge(self, part: Truth) -> None:
+        """Add what the same queries found in later rows."""
+        self.own_rows = np.where(part.own_rows >= 0, part.own_rows, self.own_rows)
+        better = (part.rows >= 0) & (part.scores > np.maximum(self.scores[:, -1], self.floor)[:, None])
+        for query in np.flatnonzero(better.any(axis=1)):
+            self._take(query, part.scores[query, better[query]], part.rows[query, better[query]])
+
+    def blank(self) -> Truth:
+        """The same queries, which have seen no row."""
+        return Truth(self.queries, self._ids)
+
+    def answers(self) -> dict[str, NDArray[Any]]:
+        """All that was found, without the queries."""
+        return {name: getattr(self, name) for name in _ANSWERS}
+
+    def set_answers(self, found: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `answers` gave for these queries."""
+        for name in _ANSWERS:
+            setattr(self, name, found[name])
+
+    def _take(self, query: np.integer, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+        found, numbers = np.concatenate([self.scores[query], scores]), np.concatenate([self.rows[query], rows])
+        best = np.argsort(-found, kind="stable")[:KEPT]
+        self.scores[query], self.rows[query] = found[best], numbers[best]
 
     def _skip_own(self, first_row: int, ids: pa.StringArray, scores: NDArray[np.float32]) -> None:
         owners = pc.index_in(ids, value_set=self._ids)
@@ -91,6 +118,9 @@ class Truth:
             for name in _ARRAYS:
                 setattr(truth, name, arrays[name])
         return truth
+
+
+Truths = dict[Space, dict[QueryKind, Truth]]
 
 
 def lower_bound(recalls: NDArray[np.float32]) -> float:

@@ -64,7 +64,7 @@ class LakeSearch:
         encoder: Encoder,
         config: Config,
         cache_dir: Path | None = None,
-        load: LoadSearcher = Searcher.load,
+        load: LoadSearcher | None = None,
     ) -> LakeSearch:
         """Load the current generation of the encoder's space; uses `config.query` and `config.index.unindexed_cap`.
 
@@ -72,6 +72,7 @@ class LakeSearch:
         """
         lake = Lake.open(lake_root)
         index_root = storage.join(lake.root, "index")
+        load = load or partial(Searcher.load, cache_bytes=config.index.cache_bytes)
         searcher = load(index_root, _generation_of(index_root, encoder), cache_dir)
         return cls(lake, encoder, config, *_live_rows(lake, searcher, config, _newest(lake, searcher)), cache_dir, load)
 

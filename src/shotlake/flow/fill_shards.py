@@ -1,0 +1,56 @@
+"""Where the shards of an index are filled: in this process, or side by side on Ray.
+
+Both go through `index.fill.fill_shard`, which stores a shard and its receipt in the lake, so that the bytes are the
+same, and a worker that dies costs the shard that it was filling.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from shotlake.config import FlowConfig
+from shotlake.errors import ShotlakeError
+from shotlake.flow.pools import cluster
+from shotlake.index.fill import Fill, FillTask, ShardRun, fill_here, fill_shard
+from shotlake.index.receipts import FilledShard
+from shotlake.index.rows import RowSource
+
+_MEMORY_SHARE = 0.7  # of a node; the rest is the page cache's and Ray's
+_RETRIES = 3
+
+
+def filler(config: FlowConfig) -> Fill:
+    """What fills the shards of a build: Ray if that is the engine and there is more than one to fill."""
+
+    def fill(task: FillTask, runs: Sequence[ShardRun], rows: RowSource) -> Iterator[FilledShard | None]:
+        if config.engine == "local" or len(runs) == 1:
+            yield from fill_here(task, runs, rows)
+            return
+        with cluster(config):
+            yield from fill_in_ray(task, runs, rows)
+
+    return fill
+
+
+def fill_in_ray(task: FillTask, runs: Sequence[ShardRun], rows: RowSource) -> Iterator[FilledShard | None]:
+    """A Ray task a shard, in the order of the shards; what a worker raised of our errors is raised as it was there."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    cpus = min(cpus_a_task(int(node["CPU"]), node.get("memory", math.inf), task.memory_bytes) for node in nodes)
+    fill = ray.remote(fill_shard).options(num_cpus=cpus, max_retries=_RETRIES)
+    shared = ray.put(task), ray.put(rows)
+    waiting = [fill.remote(shared[0], run, shared[1]) for run in runs]
+    try:
+        yield from (ray.get(reference) for reference in waiting)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ShotlakeError):
+            raise error.cause from error
+        raise
+
+
+def cpus_a_task(cpus: int, memory_bytes: float, needed_bytes: int) -> int:
+    """Cores that a task reserves so that no more run on a node than fit into its memory."""
+    fitting = max(1, int(_MEMORY_SHARE * memory_bytes / max(needed_bytes, 1))) if math.isfinite(memory_bytes) else cpus
+    return max(1, math.ceil(cpus / fitting))
