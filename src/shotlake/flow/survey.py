@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shotlake import storage
 from shotlake.catalog.listing import Skipped, default_collection
-from shotlake.catalog.sources import list_source
+from shotlake.catalog.sources import is_list, list_source, span
 from shotlake.config import CatalogConfig
 from shotlake.flow.portions import REPLACED, portions
 from shotlake.flow.run import Run
@@ -43,7 +43,11 @@ def check_source(source: str, config: CatalogConfig) -> str:
     Errors: SourceMissing, AccessDenied, BadTable, ConfigError for a scheme that is not known.
     """
     root = storage.normalise(source)
-    next(list_source(root, rows=delta_rows(root)), None)
+    rows = delta_rows(root)
+    if rows or is_list(root):
+        span(root, rows)  # reads it as a whole, and asks for none of its objects
+    else:
+        next(list_source(root), None)
     metadata_of(root, config)
     return root
 
