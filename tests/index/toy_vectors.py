@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.manifest import Manifest
-from shotlake.index.rows import RowSource
+from shotlake.index.rows import RowSource, skip_rows
 from shotlake.records import Fingerprint, stable_id
 
 FINGERPRINT = Fingerprint("toy", "1", "w" * 8, "p" * 8)
@@ -67,14 +66,7 @@ def text_queries(dim: int, n: int = 300) -> TextQueries:
 
 def source(table: pa.Table, size: int = 700) -> RowSource:
     """The rows of a table as a build takes them, in the same batches wherever it begins."""
-
-    def rows(first: int) -> Iterator[pa.RecordBatch]:
-        for batch in table.to_batches(max_chunksize=size):
-            if first < len(batch):
-                yield batch.slice(first)
-            first = max(0, first - len(batch))
-
-    return rows
+    return lambda first: skip_rows(table.to_batches(max_chunksize=size), first)
 
 
 def build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from shotlake.errors import QueryError
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import publish
+from shotlake.index.rows import skip_rows
 from shotlake.query.fresh import SOURCE_COLUMNS
 from shotlake.records import ClipBatch, ClipSpec, Fingerprint, QueryVectors, Space, VectorBatch, stable_id
 from shotlake.table.lake import Lake
@@ -110,7 +112,11 @@ def index_lake(lake: Lake, config: IndexConfig = CONFIG.index) -> Manifest:
     target = GenerationTarget(f"{lake.root}/index", KEY, encoder.fingerprint, lake.uri("segments"), version)
     queries = TextQueries("toy captions", encoder.embed_text(encoder.captions()))
     n_rows = lake.read("segments", ["segment_id"]).num_rows
-    manifest = build_generation(lambda: lake.batches("segments", columns), n_rows, target, queries, config)
+
+    def rows(first: int) -> Iterator[pa.RecordBatch]:
+        return skip_rows(lake.batches("segments", columns), first)
+
+    manifest = build_generation(rows, n_rows, target, queries, config)
     publish(target.index_root, manifest)
     return manifest
 

@@ -16,6 +16,7 @@ from shotlake.flow.backfill import backfill
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
 from shotlake.index.columns import COLUMNS
 from shotlake.index.publish import publish
+from shotlake.index.rows import skip_rows
 from shotlake.records import embed_key, segment_id, stable_id
 from shotlake.table.lake import Lake
 from shotlake.table.schemas import SEGMENTS, TABLES
@@ -48,7 +49,10 @@ class CaptionLake:
         columns = {"video_id": _video_id(uri), "embed_key": self.key, "reason": "erased"}
         self.lake.append("retired", pa.Table.from_pylist([columns], TABLES["retired"]))
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def _batches(self, first: int) -> Iterator[pa.RecordBatch]:
+        return skip_rows(self._every_batch(), first)
+
+    def _every_batch(self) -> Iterator[pa.RecordBatch]:
         names = [name for name in COLUMNS.names if name not in ("codec", "metadata")]
         for batch in self.lake.batches("segments", [*names, "video_codec", "fused", "visual"]):
             yield batch.rename_columns([*names, "codec", "fused", "visual"])

@@ -7,7 +7,7 @@ is stored and re-ranked.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,14 @@ from shotlake.records import Space
 SEGMENT_QUERIES = 500  # the truth costs as much as so many more lists to assign to
 
 RowSource = Callable[[int], Iterator[pa.RecordBatch]]  # the live rows from a row number on, in the same order always
+
+
+def skip_rows(batches: Iterable[pa.RecordBatch], first: int) -> Iterator[pa.RecordBatch]:
+    """The batches from row `first` on."""
+    for batch in batches:
+        if first < len(batch):
+            yield batch.slice(first)
+        first = max(0, first - len(batch))
 
 
 def blocks(batches: Iterator[pa.RecordBatch], n_rows: int | None = None) -> Iterator[pa.RecordBatch]:
