@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from shotlake.config import Config, DecodeConfig, EmbedConfig, FlowConfig
+from shotlake.flow import pools as pools_module
 from shotlake.flow.pools import WRITE_CPU, size_pools
 
 
@@ -31,3 +34,20 @@ def test_decoders_with_nvdec_fit_on_every_gpu_beside_its_embedder(cpus: int, gpu
 def test_the_configuration_has_the_last_word() -> None:
     pools = size_pools(8, 0, Config(flow=FlowConfig(decode_actors=3, embed_actors=2)))
     assert (pools.decode_actors, pools.embed_actors) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "tries", "ends"),
+    [([], 1, ""), ([pools_module.LATE], 2, ""), ([pools_module.LATE] * 3, 3, "startup"), (["no such host"], 1, "host")],
+)
+def test_ray_that_was_too_slow_to_start_is_started_again(trouble: list[str], tries: int, ends: str) -> None:
+    made = []
+
+    def init() -> None:
+        made.append(1)
+        if trouble:
+            raise Exception(trouble.pop(0))
+
+    with pytest.raises(Exception, match=ends) if ends else nullcontext():
+        pools_module._start(init)
+    assert len(made) == tries

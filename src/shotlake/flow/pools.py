@@ -31,6 +31,7 @@ EMBED_CPU = 0.4  # what an embed actor leaves to the decoders of a small machine
 WRITE_CPU = 0.1
 NVDEC_GPU = 0.2  # the part of a GPU that its decoders reserve where an embedder works on it too
 PROBE_VIDEOS = 64  # videos a probe task
+STARTS, LATE = 3, "timed out during startup"  # tries, and what Ray says when it was too slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +105,25 @@ def cluster(config: FlowConfig) -> Iterator[None]:
         yield
         return
     own: dict[str, Any] = {} if address else {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     logging.getLogger("ray").setLevel(logging.ERROR)
     with _without_notes():
-        ray.init(
-            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own
-        )
+        _start(lambda: ray.init(address=address or "local", **quiet, **own))
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(init: Callable[[], object]) -> None:
+    """Ray gives a node of its own 30 s to come up, which a crowded machine does not always keep."""
+    for left in reversed(range(STARTS)):
+        try:
+            init()
+            return
+        except Exception as error:
+            if not left or LATE not in str(error):
+                raise
 
 
 @contextmanager
