@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 S3_VENV := .venv-s3
+GPU_VENV := .venv-gpu
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-s3 check format bench bench-decode bench-embed bench-table bench-backfill bench-index clean
+.PHONY: help setup demo test test-all test-s3 check format bench bench-decode bench-embed bench-table bench-backfill bench-index bench-index-peers test-index-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -40,6 +41,15 @@ test-s3: setup ## the tests that need an S3 server, against Ceph's radosgw; inst
 	  echo "radosgw cannot be installed here (apt-get, as root); its tests will skip and say so"
 	SHOTLAKE_TEST_S3=radosgw $(BIN)/python -m pytest -m 's3 and not slow'
 
+# faiss-cpu and faiss-gpu own the same folder, so the second lives apart; it imports and searches without a GPU
+$(GPU_VENV)/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[gpu,dev]"
+	@touch $@
+
+test-index-gpu: $(GPU_VENV)/.stamp ## the tests of the index under the extra `gpu`, with or without a GPU; a download of 1.5 GB
+	$(GPU_VENV)/bin/python -m pytest tests/index
+
 check: setup ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,8 +74,11 @@ bench-table: setup ## files and committer against plain Parquet; the anti-join o
 bench-backfill: setup ## a backfill against its bare rooms; its driver over a million videos; a million keys listed
 	$(BIN)/python tests/bench/bench_backfill.py
 
+bench-index-peers: setup ## the index beside other libraries on the same rows, each in an environment of its own
+	$(BIN)/python tests/bench/bench_index_peers.py
+
 bench-index: setup ## the index against bare faiss on the same rows
 	$(BIN)/python tests/bench/bench_index.py
 
 clean: ## remove the environments, caches and the demo
-	rm -rf $(VENV) $(S3_VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-lake demo-archive
+	rm -rf $(VENV) $(S3_VENV) $(GPU_VENV) .venv-peers* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-lake demo-archive
