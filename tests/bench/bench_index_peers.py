@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 PEERS = {  # what is installed; autofaiss wants NumPy 1, which newer pyarrow does not
     "autofaiss": ("autofaiss==2.18.0", "pyarrow<20"),
     "hnswlib": ("hnswlib==0.8.0",),
-    "lancedb": ("lancedb",),
+    "lancedb": ("lancedb==0.40.0",),
 }
 N_QUERIES = 500
 HEADERS = ("library", "build CPU s", "bytes a vector", "setting", "recall@10", "p50 ms")
