@@ -227,8 +227,6 @@ class ServeConfig(Section):
     max_body_bytes: Positive = Field(1_000_000, description="larger request bodies are refused")
     max_upload_bytes: Positive = Field(20_000_000, description="larger files in POST /v1/search:upload are refused")
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(30, description="a request is given up after this")
-    holders: Count = Field(0, description="processes that share the shards; 0: the replica that answers holds them all")
-    holder_replicas: Positive = Field(2, description="processes that hold the same shards; one may be lost unnoticed")
     concurrency: Positive = Field(8, description="requests that are answered at the same time")
     max_queued: Count = Field(64, description="requests that wait; more are sent away with 429")
 
