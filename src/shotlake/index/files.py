@@ -13,8 +13,9 @@ import json
 import logging
 import os
 import shutil
+import weakref
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,12 +34,14 @@ class LocalFiles(dict[str, Path]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._held: list[BinaryIO] = []
+        self._held = ExitStack()
+        weakref.finalize(self, self._held.close)
 
     def hold(self, stored_path: str, path: Path, lock: BinaryIO | None) -> None:
         """Add a file, and keep its lock."""
         self[stored_path] = path
-        self._held += [lock] if lock else []
+        if lock:
+            self._held.enter_context(lock)
 
 
 def default_cache_dir() -> Path:
