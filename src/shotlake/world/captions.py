@@ -53,10 +53,12 @@ def plain_caption(claims: Shown) -> Caption:
 
 
 def partial_caption(shown: Shown, rng: np.random.Generator) -> Caption | None:
-    """A caption that claims a random part of what is shown; None if nothing is."""
+    """A caption that claims a random part of what is shown, or all of one of two shots; None if nothing is shown."""
     shots = [shot for shot in shown if shot.things or shot.sounds]
     if not shots:
         return None
+    if len(shots) == 2 and rng.random() < 0.4:
+        return write_caption((choose(shots, rng),), rng)
     kept = shots if rng.random() < 0.5 else [choose(shots, rng)]
     return write_caption(tuple(_part_of(shot, rng) for shot in kept), rng)
 

@@ -46,7 +46,7 @@ def loss() -> tuple[Trainee, dict[str, float]]:
     torch.manual_seed(0)
     tokenizer = Tokenizer(vocabulary(), 56)
     trainee, rng = Trainee(MiniShape(tokenizer.n_pieces)), np.random.default_rng(2)
-    total, parts = batch_loss(trainee, tokenizer, draw_training(drawer("train"), 8, rng), rng, hard=True)
+    total, parts = batch_loss(trainee, tokenizer, draw_training(drawer("train"), 8, rng), [], rng, hard=True)
     total.backward()
     return trainee, parts
 

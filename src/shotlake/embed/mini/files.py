@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from shotlake.embed.mini.model import MiniModel, MiniShape
 from shotlake.errors import BadModel
 
-FORMAT = "shotlake-mini-2"
+FORMAT = "shotlake-mini-3"
 
 
 def save_weights(path: Path, model: MiniModel, vocabulary: Sequence[str], training: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from shotlake.world.captions import Caption, claim_of, one_attribute_captions, p
 from shotlake.world.foils import draw_foil, draw_structural_foil
 from shotlake.world.scenes import ATTRIBUTES, Shown
 
-_WEIGHTS = {"prompt": 1.0, "head": 3.0, "foil": 1.0}
+_WEIGHTS = {"prompt": 1.0, "head": 3.0, "foil": 1.0, "text_head": 1.5}
 _HARD_WEIGHTS = {"prompt": 1.0, "head": 3.0, "foil": 3.0, "text_head": 1.5}
 _INITIAL_SCALE = 14.0
 _TEXT_ROWS = 48  # texts of about one length go through the tower together
@@ -39,31 +39,39 @@ class Trainee(nn.Module):
 
 
 def batch_loss(
-    trainee: Trainee, tokenizer: Tokenizer, examples: Examples, rng: np.random.Generator, hard: bool
+    trainee: Trainee,
+    tokenizer: Tokenizer,
+    examples: Examples,
+    imagined: Sequence[Shown],
+    rng: np.random.Generator,
+    hard: bool,
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, and its parts by name.
 
     While it is not `hard`, the batch is about what things are. Then it is also about how they are put together: foils
-    of that kind for every other clip, and whole captions answer the questions that clips are asked.
+    of that kind for every other clip. Captions answer the questions that clips are asked, those of what was only
+    `imagined` as well: a text costs little where a clip has to be painted.
     """
     whole, partial, foils, prompts = write_captions(examples.shown, rng, hard)
-    texts = [caption.text for caption in (*whole, *partial, *foils.values(), *prompts)]
+    others = [write_caption(shown, rng) for shown in imagined]
+    texts = [caption.text for caption in (*whole, *partial, *foils.values(), *prompts, *others)]
     with torch.autocast("cpu", torch.bfloat16):
         summary = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
         clips = F.normalize(trainee.model.project(summary).float(), dim=-1)
         meant = _summarise_by_length(trainee.model, tokenizer, texts)
         said = F.normalize(trainee.model.text.project(meant).float(), dim=-1)
     scale = trainee.log_scale.exp().clamp(max=100)
-    whole_T, partial_T, foils_T, prompts_T = torch.split(said, [len(whole), len(partial), len(foils), len(prompts)])
+    sizes = [len(whole), len(partial), len(foils), len(prompts), len(others)]
+    whole_T, partial_T, foils_T, prompts_T, _ = torch.split(said, sizes)
+    asked = torch.cat([meant[: len(whole)], meant[len(meant) - len(others) :]]).float()
     parts = {
         "whole": contrast(scale * clips @ whole_T.T, _matches(examples.shown, whole)),
         "partial": contrast(scale * clips @ partial_T.T, _matches(examples.shown, partial)),
         "foil": _foil_loss(scale, clips, whole_T, foils_T, _rows_of(examples.shown, foils)),
         "prompt": _prompt_loss(scale * clips @ prompts_T.T, examples.shown),
         "head": _head_loss(trainee, summary.float(), examples.shown),
+        "text_head": _head_loss(trainee, asked, [caption.claims for caption in (*whole, *others)]),
     }
-    if hard:
-        parts["text_head"] = _head_loss(trainee, meant[: len(whole)].float(), [caption.claims for caption in whole])
     weights = _HARD_WEIGHTS if hard else _WEIGHTS
     total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
     return total, {name: part.item() for name, part in parts.items()}

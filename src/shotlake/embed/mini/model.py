@@ -49,8 +49,8 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
-        """Residual attention; keys where `mask_BL` is False are not looked at."""
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None, ways_HLL: Tensor | None = None) -> Tensor:
+        """Residual attention; keys where `mask_BL` is False, or `ways_HLL` for one head, are not looked at."""
         n, length, dim = x_BLD.shape
         qkv = self.qkv(self.norm(x_BLD)).view(n, length, 3, self.n_heads, dim // self.n_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).reshape(3, n * self.n_heads, length, -1).unbind(0)
@@ -58,6 +58,8 @@ class Attention(nn.Module):
         if mask_BL is not None:
             shut = (~mask_BL).repeat_interleave(self.n_heads, dim=0)[:, None, :]
             scores = scores.masked_fill(shut, -1e4)
+        if ways_HLL is not None:
+            scores = scores.masked_fill(~ways_HLL.repeat(n, 1, 1), -1e4)
         mixed = torch.bmm(scores.softmax(-1).to(value.dtype), value)
         return x_BLD + self.out(mixed.view(n, self.n_heads, length, -1).transpose(1, 2).reshape(n, length, dim))
 
@@ -81,9 +83,9 @@ class Block(nn.Module):
         self.attention = Attention(dim, n_heads)
         self.feed_forward = FeedForward(dim)
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None = None) -> Tensor:
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None = None, ways_HLL: Tensor | None = None) -> Tensor:
         """Same shape out."""
-        return self.feed_forward(self.attention(x_BLD, mask_BL))
+        return self.feed_forward(self.attention(x_BLD, mask_BL, ways_HLL))
 
 
 class SpaceTimeBlock(nn.Module):
@@ -179,8 +181,9 @@ class TextTower(nn.Module):
 
     def __init__(self, shape: MiniShape) -> None:
         super().__init__()
+        self.n_heads = shape.n_heads
         self.piece = nn.Embedding(shape.n_pieces + 1, shape.dim, padding_idx=0)
-        self.place = nn.Parameter(0.02 * torch.randn(1, shape.max_words, shape.dim))
+        self.place = nn.Parameter(0.5 * torch.randn(1, shape.max_words, shape.dim))
         self.near = nn.Conv1d(shape.dim, shape.dim, 5, padding=2)
         self.blocks = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(3))
         self.norm = nn.LayerNorm(shape.dim)
@@ -196,9 +199,16 @@ class TextTower(nn.Module):
         mask = words_BL > 0
         x = (word_WD[words_BL] + self.place[:, : words_BL.shape[1]]) * mask[..., None]
         x = x + self.near(x.transpose(1, 2)).transpose(1, 2)  # which colour goes with which shape is told by neighbours
+        ways = _back_and_ahead(self.n_heads, words_BL.shape[1], x.device)
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, ways)
         return (self.norm(x) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def _back_and_ahead(n_heads: int, length: int, device: torch.device) -> Tensor:
+    """[H, L, L]: half of the heads look back and half ahead: what comes before 'then' differs from what follows."""
+    back = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    return torch.stack([back if head < n_heads // 2 else back.T for head in range(n_heads)])
 
 
 @dataclass(frozen=True, slots=True)

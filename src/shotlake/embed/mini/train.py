@@ -28,13 +28,15 @@ from shotlake.embed.mini.losses import Trainee, batch_loss
 from shotlake.embed.mini.model import MiniModel, MiniShape
 from shotlake.embed.mini.split import drawer
 from shotlake.embed.mini.text import Tokenizer
-from shotlake.embed.mini.windows import KIND_SHARES, draw_window
+from shotlake.embed.mini.windows import KIND_SHARES, Kind, draw_window, shown_in
 from shotlake.world.captions import vocabulary, write_caption
 from shotlake.world.foils import draw_foil
+from shotlake.world.scenes import Shown
 
 log = logging.getLogger(__name__)
 
 _FREE = {"steps": 0, "decay_steps": 0, "validate_every": 0}  # what may differ when a training is resumed
+_IMAGINED: tuple[Kind, ...] = ("pair", "then")
 BEST, LAST = "best.safetensors", "last.pt"
 
 
@@ -129,16 +131,20 @@ class Training:
         while self.step < self.plan.steps:
             rng = np.random.default_rng([self.plan.seed, self.step, rank])
             easy = max(0.0, 1 - self.step / self.plan.easy_steps)  # single things first: all else is made of them
-            parts = self._learn(draw_training(draw, self.plan.batch_size, rng, easy), rng, hard=easy == 0)
+            examples = draw_training(draw, self.plan.batch_size, rng, easy)
+            imagined = [shown_in(draw_window(kind, draw, rng)) for kind in _IMAGINED for _ in range(24)]
+            parts = self._learn(examples, imagined, rng, hard=easy == 0)
             self.step += 1
             if rank == 0 and (self.step % self.plan.validate_every == 0 or self.step == self.plan.steps):
                 self._validate_and_keep(parts, time.monotonic() - started)
 
-    def _learn(self, examples: Examples, rng: np.random.Generator, hard: bool) -> dict[str, float]:
+    def _learn(
+        self, examples: Examples, imagined: list[Shown], rng: np.random.Generator, hard: bool
+    ) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * learning_share(self.step, self.plan)
         self.trainee.train()
-        loss, parts = batch_loss(self.trainee, self.tokenizer, examples, rng, hard)
+        loss, parts = batch_loss(self.trainee, self.tokenizer, examples, imagined, rng, hard)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         _average_gradients(self.trainee, self.plan.n_processes)
