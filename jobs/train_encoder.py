@@ -1,7 +1,8 @@
 """Train `mini` on the rendered world, or evaluate a trained one and write its card.
 
 python jobs/train_encoder.py out/mini --steps 9000      # goes on where it was stopped; `embed.model: out/mini` uses it
-python jobs/train_encoder.py out/mini --steps 4000      # the same training, finished sooner: the last steps slow down
+python jobs/train_encoder.py out/mini --steps 5000      # the same training, finished sooner: the last steps slow down
+python jobs/train_encoder.py out/next --begin-with out/mini   # what out/mini learned of clips; captions anew
 python jobs/train_encoder.py --evaluate [DIR]           # the shipped network if no directory is named
 """
 
@@ -9,6 +10,7 @@ import argparse
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +27,8 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="where the training goes, or what is evaluated")
     parser.add_argument("--evaluate", action="store_true", help="evaluate and write CARD.md instead of training")
     parser.add_argument("--steps", type=int, default=default.steps, help=f"steps ({default.steps})")
+    parser.add_argument("--text-steps", type=int, default=default.text_steps, help="of them, with captions alone")
+    parser.add_argument("--begin-with", type=Path, help="folder of a training whose towers of clips are taken over")
     parser.add_argument("--seed", type=int, default=default.seed, help=f"seed ({default.seed})")
     parser.add_argument("--processes", type=int, default=default.n_processes, help="one-thread processes, a core each")
     arguments = parser.parse_args()
@@ -36,7 +40,10 @@ def main() -> int:
         return 1 if missed_bars(numbers) else 0
     if arguments.folder is None:
         parser.error("name the folder to train into")
-    train(Plan(steps=arguments.steps, seed=arguments.seed, n_processes=arguments.processes), arguments.folder)
+    plan = Plan(arguments.steps, arguments.text_steps, seed=arguments.seed, n_processes=arguments.processes)
+    if arguments.begin_with:
+        plan = replace(plan, begun_with=str(arguments.begin_with), easy_steps=0)
+    train(plan, arguments.folder)
     return 0
 
 

@@ -77,6 +77,16 @@ def batch_loss(
     return total, {name: part.item() for name, part in parts.items()}
 
 
+def caption_loss(
+    trainee: Trainee, tokenizer: Tokenizer, imagined: Sequence[Shown], rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of captions alone, of what was only imagined: they answer what clips will be asked."""
+    with torch.autocast("cpu", torch.bfloat16):
+        meant = _summarise_by_length(trainee.model, tokenizer, [write_caption(shown, rng).text for shown in imagined])
+    loss = _head_loss(trainee, meant.float(), imagined)
+    return loss, {"text_head": loss.item()}
+
+
 def write_captions(
     shown: Sequence[Shown], rng: np.random.Generator, hard: bool
 ) -> tuple[list[Caption], list[Caption], dict[int, Caption], list[Caption]]:

@@ -1,5 +1,7 @@
 """Training of `mini`: seeded, resumable, one-thread processes that average their gradients.
 
+First come steps of captions alone, which cost a tenth of those with clips: the text tower learns to tell who has what
+and what came first, and the questions that clips are then asked have answers that both sides share.
 The learning rate is constant until the last `decay_steps`, so a run may be stopped at any time and resumed with another
 `steps`: sooner, to finish early, or later. What is kept is a running mean of the weights, at the step at which it did
 best on clips of validation, whose pairs of attributes no training clip shows; test things are not touched here.
@@ -11,32 +13,35 @@ import copy
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from shotlake.embed.mini.exam import embed_examples, embed_texts, find_own
 from shotlake.embed.mini.examples import Examples, draw_training, render_examples
 from shotlake.embed.mini.files import save_weights
-from shotlake.embed.mini.losses import Trainee, batch_loss
+from shotlake.embed.mini.losses import Trainee, batch_loss, caption_loss, told
 from shotlake.embed.mini.model import MiniModel, MiniShape
 from shotlake.embed.mini.split import drawer
 from shotlake.embed.mini.text import Tokenizer
-from shotlake.embed.mini.windows import KIND_SHARES, Kind, draw_window, shown_in
+from shotlake.embed.mini.windows import KIND_SHARES, DrawThing, Kind, draw_window, shown_in
 from shotlake.world.captions import vocabulary, write_caption
-from shotlake.world.foils import draw_foil
+from shotlake.world.foils import draw_foil, draw_structural_foil
 from shotlake.world.scenes import Shown
 
 log = logging.getLogger(__name__)
 
 _FREE = {"steps": 0, "decay_steps": 0, "validate_every": 0}  # what may differ when a training is resumed
-_IMAGINED: tuple[Kind, ...] = ("pair", "then")
+_IMAGINED: tuple[Kind, ...] = ("pair", "then")  # a text costs little where a clip has to be painted
+_TEXT_ROWS = 24  # of each of these kinds
 BEST, LAST = "best.safetensors", "last.pt"
 
 
@@ -44,7 +49,9 @@ BEST, LAST = "best.safetensors", "last.pt"
 class Plan:
     """How long and how hard to train; equal plans give equal weights on equal machines."""
 
-    steps: int = 4000
+    steps: int = 5500
+    text_steps: int = 1500
+    begun_with: str = ""
     seed: int = 1
     n_processes: int = 2
     batch_size: int = 64
@@ -60,6 +67,7 @@ class Plan:
 def train(plan: Plan, folder: Path) -> None:
     """Train into `folder`: `last.pt` to go on from, the best network, `log.jsonl`. Goes on where it was stopped.
 
+    `plan.begun_with` names the folder of another training whose clip side is taken over; captions are learned afresh.
     This process is the first of `plan.n_processes`. Errors: ValueError if the folder is another plan's.
     """
     torch.set_num_threads(1)
@@ -112,6 +120,11 @@ class Training:
         tokenizer = Tokenizer(state["words"] if state else vocabulary(), MiniShape(0).max_words)
         trainee = Trainee(MiniShape(tokenizer.n_pieces))
         optimizer = torch.optim.AdamW(trainee.parameters(), plan.learning_rate, weight_decay=0.05)
+        if plan.begun_with and not state:
+            other = torch.load(Path(plan.begun_with) / LAST, weights_only=True)["trainee"]
+            trainee.load_state_dict(
+                {n: other[n] if not n.startswith("model.text.") else t for n, t in trainee.state_dict().items()}
+            )
         training = cls(plan, folder, trainee, copy.deepcopy(trainee.model), tokenizer, optimizer)
         if state:
             training._resume(state)
@@ -130,21 +143,29 @@ class Training:
         draw, started = drawer("train"), time.monotonic()
         while self.step < self.plan.steps:
             rng = np.random.default_rng([self.plan.seed, self.step, rank])
-            easy = max(0.0, 1 - self.step / self.plan.easy_steps)  # single things first: all else is made of them
-            examples = draw_training(draw, self.plan.batch_size, rng, easy)
-            imagined = [shown_in(draw_window(kind, draw, rng)) for kind in _IMAGINED for _ in range(24)]
-            parts = self._learn(examples, imagined, rng, hard=easy == 0)
+            kinds = _IMAGINED if self.step >= self.plan.text_steps else (*_IMAGINED, *_IMAGINED, "single", "several")
+            imagined = [told(shown_in(draw_window(kind, draw, rng))) for kind in kinds for _ in range(_TEXT_ROWS)]
+            parts = self._learn(*self._loss(draw, imagined, rng))
             self.step += 1
             if rank == 0 and (self.step % self.plan.validate_every == 0 or self.step == self.plan.steps):
                 self._validate_and_keep(parts, time.monotonic() - started)
 
-    def _learn(
-        self, examples: Examples, imagined: list[Shown], rng: np.random.Generator, hard: bool
-    ) -> dict[str, float]:
+    def _loss(
+        self, draw: DrawThing, imagined: list[Shown], rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        self.trainee.train()
+        since = self.step - self.plan.text_steps
+        # with the clips' side comes what its heads ask: captions learn to answer just that
+        self.trainee.heads.requires_grad_(since >= 0 or not self.plan.begun_with)
+        if since < 0:
+            return caption_loss(self.trainee, self.tokenizer, imagined, rng)
+        easy = 1 - since / self.plan.easy_steps if since < self.plan.easy_steps else 0.0
+        examples = draw_training(draw, self.plan.batch_size, rng, easy)  # single things first: all is made of them
+        return batch_loss(self.trainee, self.tokenizer, examples, imagined, rng, hard=easy == 0)
+
+    def _learn(self, loss: Tensor, parts: dict[str, float]) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * learning_share(self.step, self.plan)
-        self.trainee.train()
-        loss, parts = batch_loss(self.trainee, self.tokenizer, examples, imagined, rng, hard)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         _average_gradients(self.trainee, self.plan.n_processes)
@@ -164,7 +185,7 @@ class Training:
                 mine.copy_(new)
 
     def _validate_and_keep(self, parts: dict[str, float], wall_s: float) -> None:
-        found = validate(self.mean, self.tokenizer, self.plan)
+        found = validate(self.mean, self.tokenizer, self.plan) if self.step > self.plan.text_steps else {}
         line = {
             "step": self.step,
             **{name: round(share, 4) for name, share in found.items()},
@@ -174,7 +195,7 @@ class Training:
         log.info(" ".join(f"{key}={value}" for key, value in (line | losses).items()))
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line | losses) + "\n")
-        if (score := sum(found.values()) / 2) >= self.best_score:
+        if found and (score := sum(found.values()) / len(found)) >= self.best_score:
             self.best_score = score
             save_weights(self.folder / BEST, self.mean, self.tokenizer.vocabulary, {**asdict(self.plan), **line})
         state = {
@@ -193,8 +214,9 @@ class Training:
 
 
 def learning_share(step: int, plan: Plan) -> float:
-    """Of the learning rate: up in `warmup_steps`, then 1, and down to nothing in the last `decay_steps`."""
-    return min(1.0, (step + 1) / plan.warmup_steps, (plan.steps - step) / plan.decay_steps)
+    """Of the learning rate: up in `warmup_steps` (again where clips begin), 1, down to nothing in `decay_steps`."""
+    since = step - plan.text_steps if step >= plan.text_steps else step
+    return min(1.0, (since + 1) / plan.warmup_steps, (plan.steps - step) / plan.decay_steps)
 
 
 def _average_gradients(trainee: Trainee, n_processes: int) -> None:
@@ -210,14 +232,23 @@ def _average_gradients(trainee: Trainee, n_processes: int) -> None:
 
 def validate(model: MiniModel, tokenizer: Tokenizer, plan: Plan) -> dict[str, float]:
     """Clips of all kinds whose things hold a validation pair: R@1 of captions, and how often each beats a foil."""
-    rng, draw, kinds = np.random.default_rng([plan.seed, 1]), drawer("validation"), tuple(KIND_SHARES)
-    windows = [draw_window(kinds[n % len(kinds)], draw, rng) for n in range(plan.validation_gallery)]
-    examples = render_examples(windows, rng)
+    rng, examples = np.random.default_rng([plan.seed, 3]), _validation_clips(plan.seed, plan.validation_gallery)
     clips = embed_examples(model, examples).fused
     own = [write_caption(shown, rng).text for shown in examples.shown]
-    foils = [write_caption(draw_foil(shown, rng), rng).text for shown in examples.shown]
-    told, wrong = (embed_texts(model, tokenizer, texts) for texts in (own, foils))
+    told = embed_texts(model, tokenizer, own)
+
+    def beats(draw: Callable[[Shown, np.random.Generator], Shown]) -> float:
+        foils = embed_texts(model, tokenizer, [write_caption(draw(shown, rng), rng).text for shown in examples.shown])
+        return float(((clips * told).sum(1) > (clips * foils).sum(1)).float().mean())
+
     return {
         "validation_r1": float(find_own(model, tokenizer, own, clips).mean()),
-        "validation_choice": float(((clips * told).sum(1) > (clips * wrong).sum(1)).float().mean()),
+        "validation_choice": beats(draw_foil),
+        "validation_structure": beats(draw_structural_foil),
     }
+
+
+@cache
+def _validation_clips(seed: int, count: int) -> Examples:
+    rng, draw, kinds = np.random.default_rng([seed, 1]), drawer("validation"), tuple(KIND_SHARES)
+    return render_examples([draw_window(kinds[n % len(kinds)], draw, rng) for n in range(count)], rng)
