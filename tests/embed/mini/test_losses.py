@@ -53,7 +53,7 @@ def loss() -> tuple[Trainee, dict[str, float]]:
 
 def test_a_loss_has_its_parts_and_every_weight_a_gradient(loss: tuple[Trainee, dict[str, float]]) -> None:
     trainee, parts = loss
-    assert parts.keys() == {"whole", "partial", "foil", "prompt", "head", "text_head"} and all(
+    assert parts.keys() == {"whole", "partial", "foil", "prompt", "parts", "text_parts"} and all(
         np.isfinite(list(parts.values()))
     )
     idle = [name for name, parameter in trainee.named_parameters() if parameter.grad is None]

@@ -13,7 +13,7 @@ from shotlake.embed.load import load_encoder
 from shotlake.embed.mini.files import read_header
 from shotlake.embed.mini.train import BEST, LAST, Plan, Training, learning_share, train
 
-TINY = Plan(steps=4, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16)
+TINY = Plan(steps=4, text_steps=1, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -24,10 +24,10 @@ def test_an_interrupted_training_ends_where_the_other_does(tmp_path: Path, monke
     train(TINY, tmp_path / "straight")
     learn = Training._learn
 
-    def stop_at_three(training: Training, *arguments: Any, hard: bool) -> dict[str, float]:
+    def stop_at_three(training: Training, *arguments: Any) -> dict[str, float]:
         if training.step == 3:
             raise KeyboardInterrupt
-        return learn(training, *arguments, hard=hard)
+        return learn(training, *arguments)
 
     monkeypatch.setattr(Training, "_learn", stop_at_three)
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""What clips show and captions claim, as numbers: who matches whom, and the answers that training asks for.
+"""What clips show and captions claim, as numbers: who matches whom, and the parts that training asks for.
 
 A thing is one integer of a few bits a field, so that a claim holds where the bits that it states are equal.
 """
@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shotlake.world.scenes import ATTRIBUTES, COUNTS, SOUNDS, Shot, Shown, Thing
+from shotlake.world.scenes import ATTRIBUTES, COUNTS, SOUNDS, Shown, Thing
 
 Ids = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-_FIELDS: dict[str, tuple[object, ...]] = {
+FIELDS: dict[str, tuple[object, ...]] = {
     "colour": ATTRIBUTES["colour"],
     "texture": ATTRIBUTES["texture"],
     "shape": ATTRIBUTES["shape"],
@@ -25,7 +24,6 @@ _FIELDS: dict[str, tuple[object, ...]] = {
     "count": COUNTS,
 }
 _BITS = 4
-_PAIRS = (("colour", "shape"), ("shape", "motion"), ("colour", "motion"), ("texture", "shape"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def _pack(rows: Sequence[Shown]) -> _Packed:
 def _pack_thing(thing: Thing) -> tuple[int, int]:
     """Its values, all bits set where there is none, and the bits of the fields that have one."""
     code, mask, full = 0, 0, (1 << _BITS) - 1
-    for place, (name, values) in enumerate(_FIELDS.items()):
+    for place, (name, values) in enumerate(FIELDS.items()):
         value = getattr(thing, name)
         code |= (full if value is None else values.index(value)) << (_BITS * place)
         mask |= 0 if value is None else full << (_BITS * place)
@@ -85,37 +83,29 @@ def _pack_thing(thing: Thing) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Something asked of every clip: which values of a field, or which pairs of values, a shot shows."""
+class Parts:
+    """The two things and the sounds of the first and of the last shot of N clips or captions, which may be one."""
 
-    fields: tuple[str, ...]
-    shot: int | None  # 0 the first, -1 the last, None any
-
-    @property
-    def answers(self) -> list[tuple[object, ...]]:
-        """All that can be answered."""
-        return list(product(*((_FIELDS | {"sound": SOUNDS})[field] for field in self.fields)))
+    values: Ids  # [N, 2, 2, fields] places in `FIELDS`, -1 where nothing is told
+    there: Flags  # [N, 2, 2]
+    sounds: Flags  # [N, 2, SOUNDS]
 
 
-QUESTIONS = tuple(
-    Question(fields, shot) for shot in (0, -1) for fields in (*((name,) for name in (*_FIELDS, "sound")), *_PAIRS)
-)
-"""What heads are trained to answer: values and pairs of values, at the beginning and at the end of a clip."""
-
-
-def right_answers(question: Question, shown: Sequence[Shown]) -> Flags:
-    """[B, n_answers]: which of the answers are right; none where the clip does not tell."""
-    place = {answer: number for number, answer in enumerate(question.answers)}
-    right = np.zeros((len(shown), len(place)), bool)
-    for row, shots in enumerate(shown):
-        for shot in shots if question.shot is None else shots[question.shot :][:1]:
-            for answer in _told(question.fields, shot):
-                if None not in answer:
-                    right[row, place[answer]] = True
-    return right
-
-
-def _told(fields: tuple[str, ...], shot: Shot) -> list[tuple[object, ...]]:
-    if fields == ("sound",):
-        return [(sound,) for sound in shot.sounds]
-    return [tuple(getattr(thing, field) for field in fields) for thing in shot.things]
+def parts_of(rows: Sequence[Shown]) -> Parts:
+    """What training asks clips and captions for; things stand in the order in which they are shown."""
+    parts = Parts(
+        np.full((len(rows), 2, 2, len(FIELDS)), -1, np.int64),
+        np.zeros((len(rows), 2, 2), bool),
+        np.zeros((len(rows), 2, len(SOUNDS)), bool),
+    )
+    for row, shots in enumerate(rows):
+        for side, shot in enumerate((shots[0], shots[-1]) if shots else ()):
+            for number, thing in enumerate(shot.things):
+                told = [getattr(thing, name) for name in FIELDS]
+                parts.there[row, side, number] = True
+                parts.values[row, side, number] = [
+                    -1 if value is None else values.index(value)
+                    for value, values in zip(told, FIELDS.values(), strict=True)
+                ]
+            parts.sounds[row, side, [SOUNDS.index(sound) for sound in shot.sounds]] = True
+    return parts

@@ -14,28 +14,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shotlake.embed.mini.examples import Examples, as_tensors
-from shotlake.embed.mini.labels import QUESTIONS, matches, right_answers
+from shotlake.embed.mini.labels import FIELDS, Parts, matches, parts_of
 from shotlake.embed.mini.model import MiniModel, MiniShape
 from shotlake.embed.mini.split import is_trained
 from shotlake.embed.mini.text import Tokenizer
 from shotlake.world.captions import Caption, claim_of, one_attribute_captions, partial_caption, write_caption
 from shotlake.world.foils import draw_foil, draw_structural_foil
-from shotlake.world.scenes import ATTRIBUTES, Shown
+from shotlake.world.scenes import ATTRIBUTES, SOUNDS, Shown
 
-_WEIGHTS = {"prompt": 1.0, "head": 3.0, "foil": 1.0, "text_head": 1.5}
-_HARD_WEIGHTS = {"prompt": 1.0, "head": 3.0, "foil": 3.0, "text_head": 1.5}
+_WEIGHTS = {"foil": 1.0, "parts": 0.5, "text_parts": 0.3}
+_HARD_WEIGHTS = _WEIGHTS | {"foil": 3.0}
 _INITIAL_SCALE = 14.0
 _TEXT_ROWS = 48  # texts of about one length go through the tower together
 
 
 class Trainee(nn.Module):
-    """The model and what only training needs: the temperature and one head a question."""
+    """The model and what only training needs: the temperature, and heads that name the parts of what is shown."""
 
     def __init__(self, shape: MiniShape) -> None:
         super().__init__()
         self.model = MiniModel(shape)
         self.log_scale = nn.Parameter(torch.tensor(math.log(_INITIAL_SCALE)))
-        self.heads = nn.ModuleList(nn.Linear(shape.dim, len(question.answers)) for question in QUESTIONS)
+        self.fields = nn.ModuleList(nn.Linear(shape.dim, len(values)) for values in FIELDS.values())
+        self.there = nn.Linear(shape.dim, 1)
+        self.sounds = nn.ModuleList(nn.Linear(shape.dim, len(SOUNDS)) for _ in ("beginning", "end"))
 
 
 def batch_loss(
@@ -49,28 +51,28 @@ def batch_loss(
     """The loss of a batch, and its parts by name.
 
     While it is not `hard`, the batch is about what things are. Then it is also about how they are put together: foils
-    of that kind for every other clip. Captions answer the questions that clips are asked, those of what was only
-    `imagined` as well: a text costs little where a clip has to be painted.
+    of that kind for every other clip. Captions name the parts that they claim as clips name those that they show, and
+    so do captions of what was only `imagined`: a text costs little where a clip has to be painted.
     """
     whole, partial, foils, prompts = write_captions(examples.shown, rng, hard)
     others = [write_caption(shown, rng) for shown in imagined]
     texts = [caption.text for caption in (*whole, *partial, *foils.values(), *prompts, *others)]
     with torch.autocast("cpu", torch.bfloat16):
-        summary = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
-        clips = F.normalize(trainee.model.project(summary).float(), dim=-1)
-        meant = _summarise_by_length(trainee.model, tokenizer, texts)
-        said = F.normalize(trainee.model.text.project(meant).float(), dim=-1)
+        seen = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
+        clips = F.normalize(trainee.model.project(seen).float(), dim=-1)
+        read = _read_by_length(trainee.model, tokenizer, texts)
+        said = F.normalize(trainee.model.text.meaning.project(read).float(), dim=-1)
     scale = trainee.log_scale.exp().clamp(max=100)
     sizes = [len(whole), len(partial), len(foils), len(prompts), len(others)]
     whole_T, partial_T, foils_T, prompts_T, _ = torch.split(said, sizes)
-    asked = torch.cat([meant[: len(whole)], meant[len(meant) - len(others) :]]).float()
+    asked = torch.cat([read[: len(whole) + len(partial)], read[len(read) - len(others) :]])
     parts = {
         "whole": contrast(scale * clips @ whole_T.T, _matches(examples.shown, whole)),
         "partial": contrast(scale * clips @ partial_T.T, _matches(examples.shown, partial)),
         "foil": _foil_loss(scale, clips, whole_T, foils_T, _rows_of(examples.shown, foils)),
         "prompt": _prompt_loss(scale * clips @ prompts_T.T, examples.shown),
-        "head": _head_loss(trainee, summary.float(), examples.shown),
-        "text_head": _head_loss(trainee, asked, [caption.claims for caption in (*whole, *others)]),
+        "parts": parts_loss(trainee, seen, examples.shown),
+        "text_parts": parts_loss(trainee, asked, [caption.claims for caption in (*whole, *partial, *others)]),
     }
     weights = _HARD_WEIGHTS if hard else _WEIGHTS
     total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
@@ -82,9 +84,9 @@ def caption_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of captions alone, of what was only imagined: they answer what clips will be asked."""
     with torch.autocast("cpu", torch.bfloat16):
-        meant = _summarise_by_length(trainee.model, tokenizer, [write_caption(shown, rng).text for shown in imagined])
-    loss = _head_loss(trainee, meant.float(), imagined)
-    return loss, {"text_head": loss.item()}
+        read = _read_by_length(trainee.model, tokenizer, [write_caption(shown, rng).text for shown in imagined])
+    loss = parts_loss(trainee, read, imagined)
+    return loss, {"text_parts": loss.item()}
 
 
 def write_captions(
@@ -157,19 +159,35 @@ def _single_claims() -> list[Shown]:
     return [(claim_of(name, value),) for name, values in ATTRIBUTES.items() for value in values]
 
 
-def _head_loss(trainee: Trainee, summary: Tensor, shown: Sequence[Shown]) -> Tensor:
-    losses = [
-        even_cross_entropy(head(summary), torch.from_numpy(right_answers(question, shown)))
-        for question, head in zip(QUESTIONS, trainee.heads, strict=True)
+def parts_loss(trainee: Trainee, states_NSD: Tensor, shown: Sequence[Shown]) -> Tensor:
+    """How badly the states name things and sounds; two states may name the two things of a shot either way round."""
+    parts, states = parts_of(shown), states_NSD.float()
+    cost = _naming_cost(trainee, states[:, 2:].view(len(shown), 2, 2, -1), parts)
+    straight, crossed = cost[..., 0, 0] + cost[..., 1, 1], cost[..., 0, 1] + cost[..., 1, 0]
+    heard = [
+        even_cross_entropy(head(states[:, side]), torch.from_numpy(parts.sounds[:, side]))
+        for side, head in enumerate(trainee.sounds)
     ]
-    return torch.stack(losses).mean()
+    return torch.minimum(straight, crossed).mean() + torch.stack(heard).mean()
 
 
-def _summarise_by_length(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """[Q, D] summaries in the order given; short texts are not padded to the longest."""
+def _naming_cost(trainee: Trainee, states_NSTD: Tensor, parts: Parts) -> Tensor:
+    """[N, side, state, thing]: what it costs to take this state for that thing; what is not told costs nothing."""
+    there = torch.from_numpy(parts.there)[:, :, None, :].float().expand(-1, -1, 2, -1)
+    says = trainee.there(states_NSTD).expand(-1, -1, -1, 2)
+    cost = F.binary_cross_entropy_with_logits(says, there, reduction="none")
+    for number, head in enumerate(trainee.fields):
+        value = torch.from_numpy(parts.values[..., number])[:, :, None, :].expand(-1, -1, 2, -1)
+        likely = head(states_NSTD).log_softmax(-1)
+        cost = cost - torch.gather(likely, 3, value.clamp(min=0)) * (value >= 0)
+    return cost
+
+
+def _read_by_length(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+    """[Q, 6, D] states in the order given; short texts are not padded to the longest."""
     pieces, rows = (torch.from_numpy(table) for table in tokenizer.ids(texts))
     lengths = (rows > 0).sum(1)
     order = lengths.argsort()
     groups = [order[start : start + _TEXT_ROWS] for start in range(0, len(order), _TEXT_ROWS)]
-    summaries = [model.text.summarise(pieces, rows[group, : max(1, int(lengths[group].max()))]) for group in groups]
-    return torch.cat(summaries)[order.argsort()]
+    states = [model.text.read(pieces, rows[group, : max(1, int(lengths[group].max()))]) for group in groups]
+    return torch.cat(states)[order.argsort()]

@@ -16,6 +16,8 @@ from shotlake.embed.mini.mel import HOP, N_MELS, log_mel
 
 _SOUND_STRIDE = 4
 _N_POOLED = 4
+_N_STATES = 6  # how a clip or a text begins and how it ends; the two things of its beginning, and of its end
+_PLACE = 0.3  # spread of places and times at the start: where and when have to be heard beside what
 _FLAT = 1e-3  # squared slope (of values in [-1, 1]) under which an edge is noise
 
 
@@ -49,8 +51,8 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None, ways_HLL: Tensor | None = None) -> Tensor:
-        """Residual attention; keys where `mask_BL` is False, or `ways_HLL` for one head, are not looked at."""
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor:
+        """Residual attention; keys where `mask_BL` is False are not looked at."""
         n, length, dim = x_BLD.shape
         qkv = self.qkv(self.norm(x_BLD)).view(n, length, 3, self.n_heads, dim // self.n_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).reshape(3, n * self.n_heads, length, -1).unbind(0)
@@ -58,8 +60,6 @@ class Attention(nn.Module):
         if mask_BL is not None:
             shut = (~mask_BL).repeat_interleave(self.n_heads, dim=0)[:, None, :]
             scores = scores.masked_fill(shut, -1e4)
-        if ways_HLL is not None:
-            scores = scores.masked_fill(~ways_HLL.repeat(n, 1, 1), -1e4)
         mixed = torch.bmm(scores.softmax(-1).to(value.dtype), value)
         return x_BLD + self.out(mixed.view(n, self.n_heads, length, -1).transpose(1, 2).reshape(n, length, dim))
 
@@ -83,9 +83,9 @@ class Block(nn.Module):
         self.attention = Attention(dim, n_heads)
         self.feed_forward = FeedForward(dim)
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None = None, ways_HLL: Tensor | None = None) -> Tensor:
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor | None = None) -> Tensor:
         """Same shape out."""
-        return self.feed_forward(self.attention(x_BLD, mask_BL, ways_HLL))
+        return self.feed_forward(self.attention(x_BLD, mask_BL))
 
 
 class SpaceTimeBlock(nn.Module):
@@ -120,8 +120,8 @@ class PictureTower(nn.Module):
         for inner, outer, stride in zip(widths, widths[1:], (2, 2, 1), strict=False):
             layers += [nn.Conv2d(inner, outer, 3, stride, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
         self.stem = nn.Sequential(*layers, nn.MaxPool2d(3, stride=1))
-        self.place = nn.Parameter(0.02 * torch.randn(1, 1, shape.n_places, shape.dim))
-        self.time = nn.Parameter(0.02 * torch.randn(1, shape.n_frames // 2, 1, shape.dim))
+        self.place = nn.Parameter(_PLACE * torch.randn(1, 1, shape.n_places, shape.dim))
+        self.time = nn.Parameter(_PLACE * torch.randn(1, shape.n_frames // 2, 1, shape.dim))
         self.blocks = nn.ModuleList(SpaceTimeBlock(shape.dim, shape.n_heads) for _ in range(2))
         self.pool = nn.Linear(shape.dim, _N_POOLED)
         self.kind = nn.Parameter(0.02 * torch.randn(1, 1, 1 + _N_POOLED, shape.dim))
@@ -165,7 +165,7 @@ class SoundTower(nn.Module):
         self.convolve = nn.Sequential(
             nn.Conv1d(N_MELS, shape.dim, 3, 2, 1), nn.ReLU(), nn.Conv1d(shape.dim, shape.dim, 3, 2, 1), nn.ReLU()
         )
-        self.place = nn.Parameter(0.02 * torch.randn(1, shape.n_samples // HOP // _SOUND_STRIDE, shape.dim))
+        self.place = nn.Parameter(_PLACE * torch.randn(1, shape.n_samples // HOP // _SOUND_STRIDE, shape.dim))
         self.block = Block(shape.dim, shape.n_heads)
 
     def forward(self, waveform_BN: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,39 +176,60 @@ class SoundTower(nn.Module):
         return self.block(x, mask_BS), mask_BS
 
 
-class TextTower(nn.Module):
-    """Words, each the mean of its pieces, to one vector a text."""
+class Meaning(nn.Module):
+    """What a clip shows, or a text says, as states [B, 6, D]; then as one vector.
+
+    A thing is one state, so that who has which colour is not lost in a sum; which of two comes first means nothing.
+    """
 
     def __init__(self, shape: MiniShape) -> None:
         super().__init__()
-        self.n_heads = shape.n_heads
+        self.states = nn.Parameter(_PLACE * torch.randn(1, _N_STATES, shape.dim))
+        self.norm = nn.LayerNorm(shape.dim)
+        self.whole = nn.Linear(2 * shape.dim, shape.vector_dim)
+        self.things = nn.ModuleList(
+            nn.Sequential(nn.Linear(shape.dim, 4 * shape.dim), nn.ReLU(), nn.Linear(4 * shape.dim, shape.vector_dim))
+            for _ in ("beginning", "end")
+        )
+
+    def read(self, blocks: nn.ModuleList, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        """[B, 6, D]: the states behind the blocks, which see all tokens that are not masked."""
+        x = torch.cat([self.states.expand(len(x_BLD), -1, -1), x_BLD], dim=1)
+        mask = F.pad(mask_BL, (_N_STATES, 0), value=True)
+        for block in blocks:
+            x = block(x, mask)
+        return self.norm(x[:, :_N_STATES])
+
+    def project(self, states_BSD: Tensor) -> Tensor:
+        """[B, vector_dim], not normalised."""
+        vector = self.whole(states_BSD[:, :2].flatten(1))
+        for side, thing in enumerate(self.things):
+            vector = vector + thing(states_BSD[:, 2 + 2 * side : 4 + 2 * side]).sum(1)
+        return vector
+
+
+class TextTower(nn.Module):
+    """Words, each the mean of its pieces, to the meaning of a text."""
+
+    def __init__(self, shape: MiniShape) -> None:
+        super().__init__()
         self.piece = nn.Embedding(shape.n_pieces + 1, shape.dim, padding_idx=0)
-        self.place = nn.Parameter(0.5 * torch.randn(1, shape.max_words, shape.dim))
+        self.place = nn.Parameter(_PLACE * torch.randn(1, shape.max_words, shape.dim))
         self.near = nn.Conv1d(shape.dim, shape.dim, 5, padding=2)
         self.blocks = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(3))
-        self.norm = nn.LayerNorm(shape.dim)
-        self.project = nn.Linear(shape.dim, shape.vector_dim)
+        self.meaning = Meaning(shape)
 
     def forward(self, pieces_WP: Tensor, words_BL: Tensor) -> Tensor:
         """Pieces of the different words, words of each text (0 pads both) to [B, vector_dim], not normalised."""
-        return self.project(self.summarise(pieces_WP, words_BL))
+        return self.meaning.project(self.read(pieces_WP, words_BL))
 
-    def summarise(self, pieces_WP: Tensor, words_BL: Tensor) -> Tensor:
-        """[B, D] of the same, before their projection."""
+    def read(self, pieces_WP: Tensor, words_BL: Tensor) -> Tensor:
+        """[B, 6, D] states of the same."""
         word_WD = self.piece(pieces_WP).sum(1) / (pieces_WP > 0).sum(1, keepdim=True).clamp(min=1)
         mask = words_BL > 0
         x = (word_WD[words_BL] + self.place[:, : words_BL.shape[1]]) * mask[..., None]
         x = x + self.near(x.transpose(1, 2)).transpose(1, 2)  # which colour goes with which shape is told by neighbours
-        ways = _back_and_ahead(self.n_heads, words_BL.shape[1], x.device)
-        for block in self.blocks:
-            x = block(x, mask, ways)
-        return (self.norm(x) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-
-
-def _back_and_ahead(n_heads: int, length: int, device: torch.device) -> Tensor:
-    """[H, L, L]: half of the heads look back and half ahead: what comes before 'then' differs from what follows."""
-    back = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    return torch.stack([back if head < n_heads // 2 else back.T for head in range(n_heads)])
+        return self.meaning.read(self.blocks, x, mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +257,9 @@ class MiniModel(nn.Module):
         super().__init__()
         self.shape = shape
         self.picture, self.sound, self.text = PictureTower(shape), SoundTower(shape), TextTower(shape)
-        self.summary = nn.Parameter(0.02 * torch.randn(1, 1, shape.dim))
         self.modality = nn.Parameter(0.02 * torch.randn(2, shape.dim))
         self.fusion = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(2))
-        self.norm = nn.LayerNorm(shape.dim)
-        self.project = nn.Linear(shape.dim, shape.vector_dim)
+        self.meaning = Meaning(shape)
 
     def tokens(
         self, frames_BTHWC: Tensor, frame_mask_BT: Tensor, waveform_BN: Tensor, sample_mask_BN: Tensor
@@ -251,11 +270,10 @@ class MiniModel(nn.Module):
         return Tokens(picture + self.modality[0], picture_mask, sound + self.modality[1], sound_mask)
 
     def fuse(self, tokens: Tokens) -> Tensor:
-        """[B, D] summary of the tokens that are not masked, before its projection."""
-        n = len(tokens.picture_BPD)
-        x = torch.cat([self.summary.expand(n, -1, -1), tokens.picture_BPD, tokens.sound_BSD], dim=1)
-        always = torch.ones(n, 1, dtype=torch.bool, device=x.device)
-        mask = torch.cat([always, tokens.picture_mask_BP, tokens.sound_mask_BS], dim=1)
-        for block in self.fusion:
-            x = block(x, mask)
-        return self.norm(x[:, 0])
+        """[B, 6, D] states of the tokens that are not masked."""
+        x = torch.cat([tokens.picture_BPD, tokens.sound_BSD], dim=1)
+        return self.meaning.read(self.fusion, x, torch.cat([tokens.picture_mask_BP, tokens.sound_mask_BS], dim=1))
+
+    def project(self, states_BSD: Tensor) -> Tensor:
+        """[B, vector_dim] of the states, not normalised."""
+        return self.meaning.project(states_BSD)

@@ -1,7 +1,7 @@
 """Training of `mini`: seeded, resumable, one-thread processes that average their gradients.
 
-First come steps of captions alone, which cost a tenth of those with clips: the text tower learns to tell who has what
-and what came first, and the questions that clips are then asked have answers that both sides share.
+First come steps of captions alone, which cost a fraction of those with clips: the text tower learns to tell who has
+what and what came first, and the heads that clips are then asked by already know what they ask.
 The learning rate is constant until the last `decay_steps`, so a run may be stopped at any time and resumed with another
 `steps`: sooner, to finish early, or later. What is kept is a running mean of the weights, at the step at which it did
 best on clips of validation, whose pairs of attributes no training clip shows; test things are not touched here.
@@ -55,10 +55,10 @@ class Plan:
     seed: int = 1
     n_processes: int = 2
     batch_size: int = 64
-    learning_rate: float = 2.5e-3
+    learning_rate: float = 1.5e-3
     warmup_steps: int = 150
     easy_steps: int = 800
-    decay_steps: int = 800
+    decay_steps: int = 600
     mean_decay: float = 0.995
     validate_every: int = 100
     validation_gallery: int = 600
@@ -121,10 +121,7 @@ class Training:
         trainee = Trainee(MiniShape(tokenizer.n_pieces))
         optimizer = torch.optim.AdamW(trainee.parameters(), plan.learning_rate, weight_decay=0.05)
         if plan.begun_with and not state:
-            other = torch.load(Path(plan.begun_with) / LAST, weights_only=True)["trainee"]
-            trainee.load_state_dict(
-                {n: other[n] if not n.startswith("model.text.") else t for n, t in trainee.state_dict().items()}
-            )
+            _take_over(Path(plan.begun_with) / LAST, trainee)
         training = cls(plan, folder, trainee, copy.deepcopy(trainee.model), tokenizer, optimizer)
         if state:
             training._resume(state)
@@ -155,8 +152,6 @@ class Training:
     ) -> tuple[Tensor, dict[str, float]]:
         self.trainee.train()
         since = self.step - self.plan.text_steps
-        # with the clips' side comes what its heads ask: captions learn to answer just that
-        self.trainee.heads.requires_grad_(since >= 0 or not self.plan.begun_with)
         if since < 0:
             return caption_loss(self.trainee, self.tokenizer, imagined, rng)
         easy = 1 - since / self.plan.easy_steps if since < self.plan.easy_steps else 0.0
@@ -211,6 +206,15 @@ class Training:
         }
         torch.save(state, self.folder / f"{LAST}.tmp")
         (self.folder / f"{LAST}.tmp").replace(self.folder / LAST)
+
+
+def _take_over(path: Path, trainee: Trainee) -> None:
+    """What another training knows of clips, as far as the networks are alike."""
+    other, mine = torch.load(path, weights_only=True)["trainee"], trainee.state_dict()
+    towers = ("model.picture.", "model.sound.", "model.fusion.", "model.modality")
+    fresh = ("model.picture.time", "model.sound.place")  # when, which older networks hardly heard
+    known = {name: other[name] for name in mine if name.startswith(towers) and name not in fresh}
+    trainee.load_state_dict(mine | known)
 
 
 def learning_share(step: int, plan: Plan) -> float:
