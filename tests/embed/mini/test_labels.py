@@ -3,10 +3,10 @@
 import numpy as np
 
 from shotlake.embed.mini.examples import draw_training
-from shotlake.embed.mini.labels import QUESTIONS, Question, matches, right_answers
+from shotlake.embed.mini.labels import FIELDS, matches, parts_of
 from shotlake.embed.mini.losses import write_captions
 from shotlake.embed.mini.split import drawer
-from shotlake.world.scenes import COUNTS, Shot, Thing, holds
+from shotlake.world.scenes import SOUNDS, Shot, Thing, holds
 
 STAR, BARS = Thing("red", "plain", "star", "left", 1), Thing("blue", "dotted", "bar", "up", 2)
 CLIPS = [
@@ -26,24 +26,23 @@ def test_matches_are_what_holds() -> None:
     assert matches(shown, claims).tolist() == expected
 
 
-def answers(question: Question) -> list[set[object]]:
-    right = right_answers(question, CLIPS)
-    return [{question.answers[place] for place in np.flatnonzero(row)} for row in right]
+def test_parts_are_those_of_the_first_and_of_the_last_shot() -> None:
+    parts = parts_of(CLIPS)
+    fields, (both, cut, still, nothing) = list(FIELDS), parts.values
+
+    def value(side: int, number: int, name: str, of: np.ndarray) -> object:
+        place = of[side, number, fields.index(name)]
+        return None if place < 0 else FIELDS[name][place]
+
+    assert parts.there.sum((1, 2)).tolist() == [4, 2, 2, 0]
+    assert [value(side, 1, "motion", both) for side in (0, 1)] == ["up", "up"]
+    assert [value(side, 0, "colour", cut) for side in (0, 1)] == ["red", "blue"]
+    assert value(0, 0, "shape", still) == "star" and value(0, 0, "motion", still) is None
+    assert (nothing == -1).all()
+    heard = [[{SOUNDS[place] for place in np.flatnonzero(side)} for side in clip] for clip in parts.sounds]
+    assert heard == [[{"hiss", "bell"}] * 2, [{"hiss"}, {"bell"}], [set(), set()], [set(), set()]]
 
 
-def test_answers_are_those_of_the_first_and_the_last_shot() -> None:
-    assert answers(Question(("colour",), 0)) == [{("red",), ("blue",)}, {("red",)}, {("red",)}, set()]
-    assert answers(Question(("colour",), -1)) == [{("red",), ("blue",)}, {("blue",)}, {("red",)}, set()]
-    assert answers(Question(("shape", "motion"), 0)) == [
-        {("star", "left"), ("bar", "up")},
-        {("star", "left")},
-        set(),
-        set(),
-    ]
-    assert answers(Question(("sound",), -1)) == [{("hiss",), ("bell",)}, {("bell",)}, set(), set()]
-    assert answers(Question(("count",), None)) == [{(1,), (2,)}, {(1,), (2,)}, {(1,)}, set()]
-
-
-def test_every_question_has_its_answers() -> None:
-    assert len(QUESTIONS) == 20
-    assert [len(question.answers) for question in QUESTIONS[:7]] == [12, 4, 10, 14, len(COUNTS), 12, 120]
+def test_what_is_not_there_has_no_parts() -> None:
+    parts = parts_of([()])
+    assert not parts.there.any() and (parts.values == -1).all() and not parts.sounds.any()

@@ -5,12 +5,22 @@ import pytest
 import torch
 
 from shotlake.embed.mini.examples import draw_training
-from shotlake.embed.mini.losses import Trainee, batch_loss, contrast, even_cross_entropy, told, write_captions
+from shotlake.embed.mini.labels import FIELDS
+from shotlake.embed.mini.losses import (
+    Trainee,
+    batch_loss,
+    contrast,
+    even_cross_entropy,
+    parts_loss,
+    told,
+    write_captions,
+)
 from shotlake.embed.mini.model import MiniShape
 from shotlake.embed.mini.split import drawer
 from shotlake.embed.mini.text import Tokenizer
+from shotlake.embed.mini.windows import draw_window, shown_in
 from shotlake.world.captions import vocabulary
-from shotlake.world.scenes import Shot, holds
+from shotlake.world.scenes import Shot, Thing, holds
 
 
 def test_contrast_wants_every_right_answer_and_leaves_out_rows_without() -> None:
@@ -46,15 +56,41 @@ def loss() -> tuple[Trainee, dict[str, float]]:
     torch.manual_seed(0)
     tokenizer = Tokenizer(vocabulary(), 56)
     trainee, rng = Trainee(MiniShape(tokenizer.n_pieces)), np.random.default_rng(2)
-    total, parts = batch_loss(trainee, tokenizer, draw_training(drawer("train"), 8, rng), [], rng, hard=True)
+    imagined = [shown_in(draw_window("pair", drawer("train"), rng)) for _ in range(4)]
+    total, parts = batch_loss(trainee, tokenizer, draw_training(drawer("train"), 8, rng), imagined, rng, hard=True)
     total.backward()
     return trainee, parts
 
 
 def test_a_loss_has_its_parts_and_every_weight_a_gradient(loss: tuple[Trainee, dict[str, float]]) -> None:
     trainee, parts = loss
-    assert parts.keys() == {"whole", "partial", "foil", "prompt", "parts", "text_parts"} and all(
+    assert parts.keys() == {"whole", "partial", "foil", "told_apart", "prompt", "parts", "text_parts"} and all(
         np.isfinite(list(parts.values()))
     )
     idle = [name for name, parameter in trainee.named_parameters() if parameter.grad is None]
     assert idle == []
+
+
+def test_two_things_may_be_named_either_way_round_but_not_with_attributes_exchanged() -> None:
+    star, bar = Thing("red", "plain", "star", "left", 1), Thing("blue", "dotted", "bar", "up", 2)
+    trainee = Trainee(MiniShape(n_pieces=5))
+    with torch.no_grad():
+        for number, (head, values) in enumerate(zip(trainee.fields, FIELDS.values(), strict=True)):
+            head.weight.zero_()
+            head.bias.zero_()
+            head.weight[: len(values), 16 * number : 16 * number + len(values)] = 9 * torch.eye(len(values))
+
+    def state(thing: Thing) -> torch.Tensor:
+        found = torch.zeros(128)
+        for number, (name, values) in enumerate(FIELDS.items()):
+            found[16 * number + values.index(getattr(thing, name))] = 1
+        return found
+
+    def cost(*things: Thing) -> float:
+        nothing = torch.zeros(128)
+        states = torch.stack([nothing, nothing, *map(state, things * 2)])[None]
+        return parts_loss(trainee, states, [(Shot((star, bar)),)]).item()
+
+    mixed = Thing("blue", "plain", "star", "left", 1), Thing("red", "dotted", "bar", "up", 2)
+    assert cost(star, bar) == pytest.approx(cost(bar, star), abs=1e-4)
+    assert cost(*mixed) > cost(star, bar) + 10

@@ -77,12 +77,13 @@ one to three things with up to two sounds, before painted backgrounds, in {n_wor
 repeatable, and mean nothing.
 
 ## Training
-{steps} steps of {n_processes} x {batch_size} clips ({clips:,}), rendered on the fly, none twice, seed {seed}.
-Again: `python jobs/train_encoder.py OUT --steps {planned}`. The signal is the renderer's own truth: contrast with whole
+{text_steps} steps with captions alone, then {clip_steps} of {n_processes} x {batch_size} clips ({clips:,}), rendered on the fly, none twice, seed
+{seed}. Again: `python jobs/train_encoder.py OUT --text-steps {text_steps} --steps {planned}`. {note}
+
+The signal is the renderer's own truth: contrast with whole
 and partial captions (several right answers a row), with a foil that is false in one respect, with the captions of
-single values, and heads for single values and pairs of values at both ends of a clip, which were dropped afterwards.
-Clips without picture or sound, short tails, cuts anywhere, frames out of order, black edges and codecs were part of it.
-{note}
+single values, and heads that name the two things and the sounds of a clip's beginning and of its end, whichever of two
+states stands for which thing; they were dropped afterwards. Clips without picture or sound, short tails, cuts anywhere, frames out of order, black edges and codecs were part of it.
 
 Never in training: {pair_share:.0%} of the pairs of {pairs},
 {combination_share:.0%} of all combinations (both for the card), and {validation_share:.0%} of the pairs (for
@@ -125,10 +126,11 @@ def write_card(folder: Path, **sizes: int) -> dict[str, Any]:
     others = {name: value for name, value in numbers.items() if name not in {*BARS, *motions, "n_gallery", "n_each"}}
     text = _TEXT.format(
         **{name: training[name] for name in ("n_processes", "batch_size", "seed")},
-        steps=training["step"],
+        text_steps=training["text_steps"],
+        clip_steps=training["step"] - training["text_steps"],
         note=training["note"],
         planned=training["steps"],
-        clips=training["step"] * training["n_processes"] * training["batch_size"],
+        clips=(training["step"] - training["text_steps"]) * training["n_processes"] * training["batch_size"],
         dim=model.shape.vector_dim,
         parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         megabytes=path.stat().st_size / 1e6,

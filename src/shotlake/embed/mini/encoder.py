@@ -108,7 +108,9 @@ class MiniEncoder:
         for text in texts:
             self._check_words(text)
         pieces, rows = (torch.from_numpy(table).to(self._device) for table in self._tokenizer.ids(texts))
-        vectors, _ = normalise(self._model.text(pieces, rows).cpu().numpy(), np.ones(len(texts), bool))
+        vectors, _ = normalise(
+            self._model.project(self._model.text(pieces, rows)).cpu().numpy(), np.ones(len(texts), bool)
+        )
         return dict.fromkeys(SPACES, vectors)
 
     def captions(self) -> list[str]:

@@ -22,8 +22,8 @@ from shotlake.world.captions import Caption, claim_of, one_attribute_captions, p
 from shotlake.world.foils import draw_foil, draw_structural_foil
 from shotlake.world.scenes import ATTRIBUTES, SOUNDS, Shown
 
-_WEIGHTS = {"foil": 1.0, "parts": 0.5, "text_parts": 0.3}
-_HARD_WEIGHTS = _WEIGHTS | {"foil": 3.0}
+_WEIGHTS = {"foil": 1.0, "told_apart": 2.0, "parts": 0.5, "text_parts": 0.3}
+_HARD_WEIGHTS = _WEIGHTS | {"foil": 4.0}
 _INITIAL_SCALE = 14.0
 _TEXT_ROWS = 48  # texts of about one length go through the tower together
 
@@ -55,21 +55,22 @@ def batch_loss(
     so do captions of what was only `imagined`: a text costs little where a clip has to be painted.
     """
     whole, partial, foils, prompts = write_captions(examples.shown, rng, hard)
-    others = [write_caption(shown, rng) for shown in imagined]
-    texts = [caption.text for caption in (*whole, *partial, *foils.values(), *prompts, *others)]
+    imagined, others, false = _write_pairs(imagined, rng)
+    texts = [caption.text for caption in (*whole, *partial, *foils.values(), *prompts, *others, *false)]
     with torch.autocast("cpu", torch.bfloat16):
         seen = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
         clips = F.normalize(trainee.model.project(seen).float(), dim=-1)
         read = _read_by_length(trainee.model, tokenizer, texts)
-        said = F.normalize(trainee.model.text.meaning.project(read).float(), dim=-1)
+        said = F.normalize(trainee.model.project(read).float(), dim=-1)
     scale = trainee.log_scale.exp().clamp(max=100)
-    sizes = [len(whole), len(partial), len(foils), len(prompts), len(others)]
-    whole_T, partial_T, foils_T, prompts_T, _ = torch.split(said, sizes)
-    asked = torch.cat([read[: len(whole) + len(partial)], read[len(read) - len(others) :]])
+    sizes = [len(whole), len(partial), len(foils), len(prompts), len(imagined), len(imagined), len(false)]
+    whole_T, partial_T, foils_T, prompts_T, one_T, same_T, false_T = torch.split(said, sizes)
+    asked = torch.cat([read[: len(whole) + len(partial)], read[sum(sizes[:4]) : sum(sizes[:6])]])
     parts = {
         "whole": contrast(scale * clips @ whole_T.T, _matches(examples.shown, whole)),
         "partial": contrast(scale * clips @ partial_T.T, _matches(examples.shown, partial)),
         "foil": _foil_loss(scale, clips, whole_T, foils_T, _rows_of(examples.shown, foils)),
+        "told_apart": _told_apart(scale, one_T, same_T, false_T) if imagined else scale * 0,
         "prompt": _prompt_loss(scale * clips @ prompts_T.T, examples.shown),
         "parts": parts_loss(trainee, seen, examples.shown),
         "text_parts": parts_loss(trainee, asked, [caption.claims for caption in (*whole, *partial, *others)]),
@@ -83,10 +84,26 @@ def caption_loss(
     trainee: Trainee, tokenizer: Tokenizer, imagined: Sequence[Shown], rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of captions alone, of what was only imagined: they answer what clips will be asked."""
+    imagined, others, false = _write_pairs(imagined, rng)
     with torch.autocast("cpu", torch.bfloat16):
-        read = _read_by_length(trainee.model, tokenizer, [write_caption(shown, rng).text for shown in imagined])
-    loss = parts_loss(trainee, read, imagined)
-    return loss, {"text_parts": loss.item()}
+        read = _read_by_length(trainee.model, tokenizer, [caption.text for caption in (*others, *false)])
+        one, same, other = F.normalize(trainee.model.project(read).float(), dim=-1).chunk(3)
+    scale = trainee.log_scale.exp().clamp(max=100)
+    parts = {
+        "told_apart": _told_apart(scale, one, same, other),
+        "text_parts": parts_loss(trainee, read[: len(others)], (*imagined, *imagined)),
+    }
+    return parts["told_apart"] + parts["text_parts"], {name: part.item() for name, part in parts.items()}
+
+
+def _write_pairs(
+    imagined: Sequence[Shown], rng: np.random.Generator
+) -> tuple[list[Shown], list[Caption], list[Caption]]:
+    """What has a foil that may be named; of each a caption, then of each another; a caption of each foil."""
+    pairs = [(shown, draw_structural_foil(shown, rng)) for shown in imagined]
+    kept = [(shown, foil) for shown, foil in pairs if is_trained(foil)]
+    others = [write_caption(shown, rng) for _ in range(2) for shown, _ in kept]
+    return [shown for shown, _ in kept], others, [write_caption(foil, rng) for _, foil in kept]
 
 
 def write_captions(
@@ -140,7 +157,12 @@ def _foil_loss(
 ) -> Tensor:
     """A clip is nearer to its caption than to the foil of it."""
     mine = clips[rows[0]]
-    gap = scale * ((mine * whole_T[rows[1]]).sum(1) - (mine * foils_T).sum(1))
+    return _told_apart(scale, mine, whole_T[rows[1]], foils_T)
+
+
+def _told_apart(scale: Tensor, mine: Tensor, same: Tensor, other: Tensor) -> Tensor:
+    """Each of mine is nearer to what says the same than to what does not."""
+    gap = scale * ((mine * same).sum(1) - (mine * other).sum(1))
     return F.softplus(-gap).sum() / max(1, len(gap))
 
 
@@ -189,5 +211,5 @@ def _read_by_length(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]
     lengths = (rows > 0).sum(1)
     order = lengths.argsort()
     groups = [order[start : start + _TEXT_ROWS] for start in range(0, len(order), _TEXT_ROWS)]
-    states = [model.text.read(pieces, rows[group, : max(1, int(lengths[group].max()))]) for group in groups]
+    states = [model.text(pieces, rows[group, : max(1, int(lengths[group].max()))]) for group in groups]
     return torch.cat(states)[order.argsort()]

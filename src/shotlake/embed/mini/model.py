@@ -176,23 +176,18 @@ class SoundTower(nn.Module):
         return self.block(x, mask_BS), mask_BS
 
 
-class Meaning(nn.Module):
-    """What a clip shows, or a text says, as states [B, 6, D]; then as one vector.
+class Reader(nn.Module):
+    """What a clip shows, or a text says, as states [B, 6, D], of which two are things of the beginning, two of the end.
 
-    A thing is one state, so that who has which colour is not lost in a sum; which of two comes first means nothing.
+    A thing is one state, so that who has which colour is not lost in a sum.
     """
 
     def __init__(self, shape: MiniShape) -> None:
         super().__init__()
         self.states = nn.Parameter(_PLACE * torch.randn(1, _N_STATES, shape.dim))
         self.norm = nn.LayerNorm(shape.dim)
-        self.whole = nn.Linear(2 * shape.dim, shape.vector_dim)
-        self.things = nn.ModuleList(
-            nn.Sequential(nn.Linear(shape.dim, 4 * shape.dim), nn.ReLU(), nn.Linear(4 * shape.dim, shape.vector_dim))
-            for _ in ("beginning", "end")
-        )
 
-    def read(self, blocks: nn.ModuleList, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    def forward(self, blocks: nn.ModuleList, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         """[B, 6, D]: the states behind the blocks, which see all tokens that are not masked."""
         x = torch.cat([self.states.expand(len(x_BLD), -1, -1), x_BLD], dim=1)
         mask = F.pad(mask_BL, (_N_STATES, 0), value=True)
@@ -200,7 +195,19 @@ class Meaning(nn.Module):
             x = block(x, mask)
         return self.norm(x[:, :_N_STATES])
 
-    def project(self, states_BSD: Tensor) -> Tensor:
+
+class Meaning(nn.Module):
+    """States to one vector, of clips and of texts alike; which of two things comes first means nothing."""
+
+    def __init__(self, shape: MiniShape) -> None:
+        super().__init__()
+        self.whole = nn.Linear(2 * shape.dim, shape.vector_dim)
+        self.things = nn.ModuleList(
+            nn.Sequential(nn.Linear(shape.dim, 4 * shape.dim), nn.ReLU(), nn.Linear(4 * shape.dim, shape.vector_dim))
+            for _ in ("beginning", "end")
+        )
+
+    def forward(self, states_BSD: Tensor) -> Tensor:
         """[B, vector_dim], not normalised."""
         vector = self.whole(states_BSD[:, :2].flatten(1))
         for side, thing in enumerate(self.things):
@@ -209,7 +216,7 @@ class Meaning(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Words, each the mean of its pieces, to the meaning of a text."""
+    """Words, each the mean of its pieces, to the states of a text."""
 
     def __init__(self, shape: MiniShape) -> None:
         super().__init__()
@@ -217,19 +224,16 @@ class TextTower(nn.Module):
         self.place = nn.Parameter(_PLACE * torch.randn(1, shape.max_words, shape.dim))
         self.near = nn.Conv1d(shape.dim, shape.dim, 5, padding=2)
         self.blocks = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(3))
-        self.meaning = Meaning(shape)
+        self.reader = Reader(shape)
 
     def forward(self, pieces_WP: Tensor, words_BL: Tensor) -> Tensor:
-        """Pieces of the different words, words of each text (0 pads both) to [B, vector_dim], not normalised."""
-        return self.meaning.project(self.read(pieces_WP, words_BL))
-
-    def read(self, pieces_WP: Tensor, words_BL: Tensor) -> Tensor:
-        """[B, 6, D] states of the same."""
+        """Pieces of the different words, words of each text (0 pads both) to states [B, 6, D]."""
         word_WD = self.piece(pieces_WP).sum(1) / (pieces_WP > 0).sum(1, keepdim=True).clamp(min=1)
         mask = words_BL > 0
         x = (word_WD[words_BL] + self.place[:, : words_BL.shape[1]]) * mask[..., None]
         x = x + self.near(x.transpose(1, 2)).transpose(1, 2)  # which colour goes with which shape is told by neighbours
-        return self.meaning.read(self.blocks, x, mask)
+        states: Tensor = self.reader(self.blocks, x, mask)
+        return states
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +263,7 @@ class MiniModel(nn.Module):
         self.picture, self.sound, self.text = PictureTower(shape), SoundTower(shape), TextTower(shape)
         self.modality = nn.Parameter(0.02 * torch.randn(2, shape.dim))
         self.fusion = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(2))
-        self.meaning = Meaning(shape)
+        self.reader, self.meaning = Reader(shape), Meaning(shape)
 
     def tokens(
         self, frames_BTHWC: Tensor, frame_mask_BT: Tensor, waveform_BN: Tensor, sample_mask_BN: Tensor
@@ -272,8 +276,11 @@ class MiniModel(nn.Module):
     def fuse(self, tokens: Tokens) -> Tensor:
         """[B, 6, D] states of the tokens that are not masked."""
         x = torch.cat([tokens.picture_BPD, tokens.sound_BSD], dim=1)
-        return self.meaning.read(self.fusion, x, torch.cat([tokens.picture_mask_BP, tokens.sound_mask_BS], dim=1))
+        mask = torch.cat([tokens.picture_mask_BP, tokens.sound_mask_BS], dim=1)
+        states: Tensor = self.reader(self.fusion, x, mask)
+        return states
 
     def project(self, states_BSD: Tensor) -> Tensor:
-        """[B, vector_dim] of the states, not normalised."""
-        return self.meaning.project(states_BSD)
+        """[B, vector_dim] of the states of clips or texts, not normalised."""
+        vector: Tensor = self.meaning(states_BSD)
+        return vector

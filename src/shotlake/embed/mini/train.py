@@ -140,7 +140,7 @@ class Training:
         draw, started = drawer("train"), time.monotonic()
         while self.step < self.plan.steps:
             rng = np.random.default_rng([self.plan.seed, self.step, rank])
-            kinds = _IMAGINED if self.step >= self.plan.text_steps else (*_IMAGINED, *_IMAGINED, "single", "several")
+            kinds = _IMAGINED if self.step >= self.plan.text_steps else (*_IMAGINED, "single", "several")
             imagined = [told(shown_in(draw_window(kind, draw, rng))) for kind in kinds for _ in range(_TEXT_ROWS)]
             parts = self._learn(*self._loss(draw, imagined, rng))
             self.step += 1
@@ -192,7 +192,8 @@ class Training:
             file.write(json.dumps(line | losses) + "\n")
         if found and (score := sum(found.values()) / len(found)) >= self.best_score:
             self.best_score = score
-            save_weights(self.folder / BEST, self.mean, self.tokenizer.vocabulary, {**asdict(self.plan), **line})
+            plan = {**asdict(self.plan), "begun_with": Path(self.plan.begun_with).name}
+            save_weights(self.folder / BEST, self.mean, self.tokenizer.vocabulary, plan | line)
         state = {
             "plan": asdict(self.plan),
             "step": self.step,
