@@ -77,13 +77,14 @@ one to three things with up to two sounds, before painted backgrounds, in {n_wor
 repeatable, and mean nothing.
 
 ## Training
-{text_steps} steps with captions alone, then {clip_steps} of {n_processes} x {batch_size} clips ({clips:,}), rendered on the fly, none twice, seed
-{seed}. Again: `python jobs/train_encoder.py OUT --text-steps {text_steps} --steps {planned}`. {note}
+{text_steps} steps with captions alone, then {clip_steps} of {n_processes} x {batch_size} clips ({clips:,}), rendered on
+the fly, none twice, seed {seed}. Again: `python jobs/train_encoder.py OUT --text-steps {text_steps} --steps {planned}`.
+{note}
 
-The signal is the renderer's own truth: contrast with whole
-and partial captions (several right answers a row), with a foil that is false in one respect, with the captions of
-single values, and heads that name the two things and the sounds of a clip's beginning and of its end, whichever of two
-states stands for which thing; they were dropped afterwards. Clips without picture or sound, short tails, cuts anywhere, frames out of order, black edges and codecs were part of it.
+The signal is the renderer's own truth: contrast with whole and partial captions (several right answers a row), with a
+foil that is false in one respect, with the captions of single values, and heads that name the two things and the sounds
+of a clip's beginning and of its end, whichever of two states stands for which thing; they were dropped afterwards.
+Clips without picture or sound, short tails, cuts anywhere, frames out of order, black edges and codecs were part of it.
 
 Never in training: {pair_share:.0%} of the pairs of {pairs},
 {combination_share:.0%} of all combinations (both for the card), and {validation_share:.0%} of the pairs (for
