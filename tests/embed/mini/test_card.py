@@ -21,7 +21,9 @@ def test_the_card_is_of_the_whole_gallery_and_marks_what_is_missed() -> None:
     card, text = read_card(MINI_FOLDER), (MINI_FOLDER / "CARD.md").read_text(encoding="utf-8")
     assert card["n_gallery"] >= 10_000 and card["n_each"] >= 300
     assert text.count("**missed**") == len(missed_bars(card))
-    assert f"{read_header(find_weights(MINI_FOLDER))['training']['step']} steps of" in text
+    training = read_header(find_weights(MINI_FOLDER))["training"]
+    assert f"{training['text_steps']} steps with captions" in text
+    assert f"then {training['step'] - training['text_steps']} of" in text
 
 
 def test_the_weights_are_small() -> None:
