@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ from shotlake.errors import (
     StoreError,
     Unavailable,
 )
-from shotlake.storage.again import TRIES, patient, patiently, pause_s
+from shotlake.storage.again import TRIES, is_transient, patient, patiently, pause_s
 from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader, datetimes, parts
 
 _BROKEN_BODY = (aiohttp.ClientError, HTTPClientError, OSError, EOFError)
@@ -56,10 +57,9 @@ def list_objects(root: str, after: str = "", until: str | None = None) -> Iterat
     bucket, prefix = split(root)
     last = after
     try:
-        with s3_errors(root):
-            for found in _within(_list_obstore(bucket, prefix, after), after, until):
-                last = found.key
-                yield found
+        for found in _list_patiently(root, after, until):
+            last = found.key
+            yield found
     except InvalidPathError:  # keys with '//', '/../' or a newline: s3fs goes on behind the last one
         for found in _within(_list_s3fs(bucket, prefix, last), last, until):
             last = found.key
@@ -292,6 +292,24 @@ def _within(pages: Iterable[list[ObjectInfo]], after: str, until: str | None) ->
             yield from (found for found in page if found.key <= until)
             return
         yield from page
+
+
+def _list_patiently(root: str, after: str, until: str | None) -> Iterator[ObjectInfo]:
+    """What obstore lists; where a page breaks off, which it does not ask for again, on behind the last object."""
+    bucket, prefix = split(root)
+    failures = 0
+    while True:
+        try:
+            with s3_errors(root):
+                for found in _within(_list_obstore(bucket, prefix, after), after, until):
+                    after, failures = found.key, 0
+                    yield found
+            return
+        except ShotlakeError as error:
+            failures += 1
+            if not is_transient(error) or failures == TRIES:
+                raise
+            time.sleep(pause_s(failures - 1))
 
 
 def _list_obstore(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectInfo]]:
