@@ -2,7 +2,7 @@
 
 python jobs/train_encoder.py out/mini --steps 9000      # goes on where it was stopped; `embed.model: out/mini` uses it
 python jobs/train_encoder.py out/mini --steps 5000      # the same training, finished sooner: the last steps slow down
-python jobs/train_encoder.py out/next --begin-with out/mini   # what out/mini learned of clips; captions anew
+python jobs/train_encoder.py out/next --begin-with out/mini   # goes on with the network of a model directory
 python jobs/train_encoder.py --evaluate [DIR]           # the shipped network if no directory is named
 """
 
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--evaluate", action="store_true", help="evaluate and write CARD.md instead of training")
     parser.add_argument("--steps", type=int, default=default.steps, help=f"steps ({default.steps})")
     parser.add_argument("--text-steps", type=int, default=default.text_steps, help="of them, with captions alone")
-    parser.add_argument("--begin-with", type=Path, help="folder of a training whose towers of clips are taken over")
+    parser.add_argument("--begin-with", type=Path, help="model directory whose network is trained on")
     parser.add_argument("--seed", type=int, default=default.seed, help=f"seed ({default.seed})")
     parser.add_argument("--processes", type=int, default=default.n_processes, help="one-thread processes, a core each")
     arguments = parser.parse_args()

@@ -10,7 +10,7 @@ import torch
 
 from shotlake.config import EmbedConfig
 from shotlake.embed.load import load_encoder
-from shotlake.embed.mini.files import read_header
+from shotlake.embed.mini.files import load_weights, read_header
 from shotlake.embed.mini.train import BEST, LAST, Plan, Training, learning_share, train
 
 TINY = Plan(steps=4, text_steps=1, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16)
@@ -66,6 +66,14 @@ def test_what_was_trained_is_a_model_directory(tmp_path: Path) -> None:
     assert read_header(tmp_path / BEST)["training"]["steps"] == 4
     encoder = load_encoder(EmbedConfig(model=str(tmp_path)))
     assert encoder.embed_text(["a red circle"])["fused"].shape == (1, encoder.dim)
+
+
+def test_a_training_can_go_on_with_the_network_of_another(tmp_path: Path) -> None:
+    train(TINY, tmp_path / "first")
+    kept, _ = load_weights(tmp_path / "first" / BEST)
+    training = Training.begin(replace(TINY, begun_with=str(tmp_path / "first")), tmp_path / "second")
+    for mine in (training.trainee.model, training.mean):
+        assert all(torch.equal(tensor, mine.state_dict()[name]) for name, tensor in kept.state_dict().items())
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from torch.multiprocessing.spawn import spawn
 
 from shotlake.embed.mini.exam import embed_examples, embed_texts, find_own
 from shotlake.embed.mini.examples import Examples, draw_training, render_examples
-from shotlake.embed.mini.files import save_weights
+from shotlake.embed.mini.files import find_weights, load_weights, save_weights
 from shotlake.embed.mini.losses import Trainee, batch_loss, caption_loss, told
 from shotlake.embed.mini.model import MiniModel, MiniShape
 from shotlake.embed.mini.split import drawer
@@ -67,7 +67,7 @@ class Plan:
 def train(plan: Plan, folder: Path) -> None:
     """Train into `folder`: `last.pt` to go on from, the best network, `log.jsonl`. Goes on where it was stopped.
 
-    `plan.begun_with` names the folder of another training whose clip side is taken over; captions are learned afresh.
+    `plan.begun_with` names a model directory whose network is trained on; its heads, which are not kept, anew.
     This process is the first of `plan.n_processes`. Errors: ValueError if the folder is another plan's.
     """
     torch.set_num_threads(1)
@@ -121,7 +121,7 @@ class Training:
         trainee = Trainee(MiniShape(tokenizer.n_pieces))
         optimizer = torch.optim.AdamW(trainee.parameters(), plan.learning_rate, weight_decay=0.05)
         if plan.begun_with and not state:
-            _take_over(Path(plan.begun_with) / LAST, trainee)
+            _take_over(Path(plan.begun_with), trainee, tokenizer)
         training = cls(plan, folder, trainee, copy.deepcopy(trainee.model), tokenizer, optimizer)
         if state:
             training._resume(state)
@@ -209,13 +209,12 @@ class Training:
         (self.folder / f"{LAST}.tmp").replace(self.folder / LAST)
 
 
-def _take_over(path: Path, trainee: Trainee) -> None:
-    """What another training knows of clips, as far as the networks are alike."""
-    other, mine = torch.load(path, weights_only=True)["trainee"], trainee.state_dict()
-    towers = ("model.picture.", "model.sound.", "model.fusion.", "model.modality")
-    fresh = ("model.picture.time", "model.sound.place")  # when, which older networks hardly heard
-    known = {name: other[name] for name in mine if name.startswith(towers) and name not in fresh}
-    trainee.load_state_dict(mine | known)
+def _take_over(folder: Path, trainee: Trainee, tokenizer: Tokenizer) -> None:
+    """All that the network of a model directory knows; its captions only if its words are ours. Errors: BadModel."""
+    model, words = load_weights(find_weights(folder))
+    same_words = list(words) == list(tokenizer.vocabulary)
+    known = {name: tensor for name, tensor in model.state_dict().items() if same_words or not name.startswith("text.")}
+    trainee.model.load_state_dict(trainee.model.state_dict() | known)
 
 
 def learning_share(step: int, plan: Plan) -> float:
