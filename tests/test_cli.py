@@ -151,19 +151,19 @@ def test_help_is_the_answer_to_nothing(capsys: pytest.CaptureFixture[str]) -> No
 def test_no_credentials_are_said_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from shotlake.storage import s3
+    from shotlake.storage import s3_client
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    s3.check_credentials.cache_clear()
-    s3._filesystem.cache_clear()
+    s3_client.check_credentials.cache_clear()
+    s3_client.filesystem.cache_clear()
     assert main(["backfill", "s3://somebodys-archive/masters", "--lake", str(tmp_path / "lake")]) == 4
     assert "no AWS credentials" in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
-    s3._filesystem.cache_clear()
+    s3_client.filesystem.cache_clear()
 
 
 @pytest.mark.s3

@@ -27,7 +27,7 @@ from shotlake.errors import (
     Unavailable,
     UnsafeStore,
 )
-from shotlake.storage import s3
+from shotlake.storage import s3, s3_client
 from shotlake.storage.again import TRIES
 
 
@@ -201,7 +201,7 @@ def test_an_archived_object_is_no_lack_of_rights() -> None:
     class Answer(Exception):
         response = {"Error": {"Code": "InvalidObjectState"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
 
-    with pytest.raises(Archived, match="archive class"), s3.s3_errors("s3://b/k"):
+    with pytest.raises(Archived, match="archive class"), s3_client.s3_errors("s3://b/k"):
         raise PermissionError("the operation is not valid for the object's storage class") from Answer()
 
 
@@ -220,7 +220,7 @@ def test_answers_of_a_store_become_our_errors(status: int, kind: type[ShotlakeEr
     class Answer(Exception):
         response = {"ResponseMetadata": {"HTTPStatusCode": status}}
 
-    with pytest.raises(kind) as caught, s3.s3_errors("s3://b/k"):
+    with pytest.raises(kind) as caught, s3_client.s3_errors("s3://b/k"):
         raise Answer("first line\nsecond")
     assert "s3://b/k" in caught.value.message and "\n" not in caught.value.message
 
@@ -295,7 +295,7 @@ def test_requests_that_are_tried_again_are_counted(
 
     with FaultyProxy(s3_environ["AWS_ENDPOINT_URL"], choose) as proxy:
         filesystem = s3fs.S3FileSystem(endpoint_url=proxy.url, skip_instance_cache=True)
-        monkeypatch.setattr(s3, "_filesystem", lambda: filesystem)
+        monkeypatch.setattr(s3, "filesystem", lambda: filesystem)
         reader = storage.open_object(info.uri, info.etag, info.size_bytes)
         assert reader.read() == data
     assert asked.count("GET") == reader.requests == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from shotlake.cli import models
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, log_to_stderr
 from shotlake.config import Config, field_paths
 from shotlake.terminal import hit_lines, print_json, say
+
+if TYPE_CHECKING:
+    from shotlake.query.result import SearchResult
 
 app = typer.Typer()
 config_app = typer.Typer(help="Show the configuration and its keys.", no_args_is_help=True)
@@ -71,15 +74,20 @@ def search(
     if as_json:
         print_json(result.to_json())
         return 0
+    _say_result(result, narrowed=bool(where or cursor))
+    return 0
+
+
+def _say_result(result: SearchResult, narrowed: bool) -> None:
+    """Hits for people to read, and what they should know about them."""
     if result.match and not result.match.good:
         say(f"no good match: the best score is {result.match.score:.3f}, a match has {result.match.threshold:.3f}")
     for line in hit_lines(result.hits):
         say(line)
     if not result.hits:
-        say("no hit: nothing in the lake passes" if where or cursor else "no hit: the lake has no segments")
+        say("no hit: nothing in the lake passes" if narrowed else "no hit: the lake has no segments")
     elif result.cursor:
         say(f"more: --cursor {result.cursor}")
-    return 0
 
 
 @app.command(epilog="Example: shotlake serve --lake ./lake --set serve.port=8080")

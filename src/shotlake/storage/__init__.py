@@ -53,7 +53,7 @@ def is_remote(uri: str) -> bool:
 def normalise(uri: str) -> str:
     """An absolute path or s3://bucket/prefix without a trailing slash. Errors: ConfigError for other schemes."""
     if is_remote(uri):
-        if not _s3().split(uri)[0]:
+        if not uri.removeprefix("s3://").partition("/")[0]:
             raise ConfigError(f"{uri!r} names no bucket; write s3://bucket/prefix")
         return uri.rstrip("/")
     scheme, colon, _ = uri.partition("://")
@@ -170,23 +170,22 @@ def delta_options(uri: str) -> dict[str, str]:
     """Storage options for the Delta tables of a lake; the credentials stay ambient. Errors: AccessDenied if none."""
     if not is_remote(uri):
         return {}
-    s3 = _s3()
-    s3.check_credentials()
-    return {"allow_http": "true"} if s3.endpoint().startswith("http://") else {}
+    from shotlake.storage import s3_client
+
+    s3_client.check_credentials()
+    return {"allow_http": "true"} if s3_client.endpoint().startswith("http://") else {}
 
 
 def store_error(uri: str, error: Exception) -> ShotlakeError:
     """What botocore, obstore or delta-rs said of an object or a table, as an error of ours."""
-    found: ShotlakeError = _s3().store_error(uri, error)
-    return found
+    from shotlake.storage import s3_client
+
+    return s3_client.store_error(uri, error)
 
 
 def _store(uri: str) -> ModuleType:
-    return _s3() if is_remote(uri) else local
-
-
-def _s3() -> ModuleType:
-    """Imported with the first bucket: its libraries take 13 MB that a decoder's child has no use for."""
-    from shotlake.storage import s3
+    if not is_remote(uri):
+        return local
+    from shotlake.storage import s3  # with the first bucket: its libraries take 13 MB that a decoder's child can spare
 
     return s3

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +15,12 @@ import obstore
 import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.exceptions import HTTPClientError
-from obstore.exceptions import (
-    AlreadyExistsError,
-    InvalidPathError,
-    NotFoundError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
-from obstore.store import S3Store
+from obstore.exceptions import InvalidPathError
 
-from shotlake.errors import (
-    AccessDenied,
-    AlreadyExists,
-    Archived,
-    NotFound,
-    ShotlakeError,
-    SourceChanged,
-    SourceMissing,
-    StoreError,
-    Unavailable,
-)
+from shotlake.errors import AlreadyExists, NotFound, ShotlakeError, SourceMissing
 from shotlake.storage.again import TRIES, is_transient, patient, patiently, pause_s
 from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader, datetimes, parts
+from shotlake.storage.s3_client import bucket_of, call_s3, filesystem, s3_errors, split
 
 _BROKEN_BODY = (aiohttp.ClientError, HTTPClientError, OSError, EOFError)
 PAGE = 1_000  # keys that a store lists in one answer
@@ -75,7 +55,7 @@ def folders(root: str, below: str = "") -> list[str]:
     """The folders among the first PAGE entries right under a folder of `root`, as keys that end with '/'."""
     bucket, prefix = split(root)
     with s3_errors(root):
-        page = _call_s3("list_objects_v2", Bucket=bucket, Prefix=_join_key(prefix, below), Delimiter="/")
+        page = call_s3("list_objects_v2", Bucket=bucket, Prefix=_join_key(prefix, below), Delimiter="/")
     return [_relative(found["Prefix"], prefix) for found in page.get("CommonPrefixes", [])]
 
 
@@ -84,7 +64,7 @@ def stat(uri: str) -> ObjectInfo:
     """The object as it is now. Errors: NotFound, AccessDenied, StoreError."""
     bucket, key = split(uri)
     with s3_errors(uri):
-        head = _call_s3("head_object", Bucket=bucket, Key=key)
+        head = call_s3("head_object", Bucket=bucket, Key=key)
     name, version = key.rsplit("/", 1)[-1], head.get("VersionId")
     return ObjectInfo(uri, name, head["ContentLength"], _bare(head["ETag"]), head["LastModified"], version)
 
@@ -94,7 +74,7 @@ def read_bytes(uri: str) -> bytes:
     """The whole object. Errors: NotFound, AccessDenied, StoreError."""
     bucket, key = split(uri)
     with s3_errors(uri):
-        return bytes(obstore.get(_bucket(bucket), key).bytes())
+        return bytes(obstore.get(bucket_of(bucket), key).bytes())
 
 
 @patient
@@ -102,7 +82,7 @@ def write_bytes(uri: str, data: bytes) -> None:
     """Put the object, replacing what has its name."""
     bucket, key = split(uri)
     with s3_errors(uri):
-        obstore.put(_bucket(bucket), key, data)
+        obstore.put(bucket_of(bucket), key, data)
 
 
 def create(uri: str, data: bytes) -> None:
@@ -118,7 +98,7 @@ def create(uri: str, data: bytes) -> None:
         was_first, is_first = is_first, False
         try:
             with s3_errors(uri):
-                obstore.put(_bucket(bucket), key, data, mode="create")
+                obstore.put(bucket_of(bucket), key, data, mode="create")
         except AlreadyExists:
             if was_first or read_bytes(uri) != data:
                 raise
@@ -131,7 +111,7 @@ def upload(path: str | Path, uri: str) -> None:
     """Copy a local file to a new object, in parts."""
     bucket, key = split(uri)
     with s3_errors(uri):
-        obstore.put(_bucket(bucket), key, Path(path))
+        obstore.put(bucket_of(bucket), key, Path(path))
 
 
 @patient
@@ -139,7 +119,7 @@ def download(uri: str, path: Path) -> None:
     """Copy an object to a local file. Errors: NotFound, AccessDenied, StoreError."""
     bucket, key = split(uri)
     with s3_errors(uri), path.open("wb") as out:
-        for chunk in obstore.get(_bucket(bucket), key).stream(min_chunk_size=PART_BYTES):
+        for chunk in obstore.get(bucket_of(bucket), key).stream(min_chunk_size=PART_BYTES):
             out.write(chunk)
 
 
@@ -148,7 +128,7 @@ def delete(uri: str) -> None:
     """Remove the object; no error if it is gone."""
     bucket, key = split(uri)
     with s3_errors(uri):
-        obstore.delete(_bucket(bucket), key)
+        obstore.delete(bucket_of(bucket), key)
 
 
 @patient
@@ -156,7 +136,7 @@ def names(root: str) -> list[str]:
     """Keys under `root`, relative to it, sorted."""
     bucket, prefix = split(root)
     with s3_errors(root):
-        keys = [meta["path"] for batch in obstore.list(_bucket(bucket), prefix) for meta in batch]
+        keys = [meta["path"] for batch in obstore.list(bucket_of(bucket), prefix) for meta in batch]
     return sorted(key.removeprefix(prefix + "/") for key in keys)
 
 
@@ -182,69 +162,6 @@ def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int) -> Objec
     return reader
 
 
-def split(uri: str) -> tuple[str, str]:
-    """(bucket, key) of an s3:// URI."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def endpoint() -> str:
-    """The endpoint that the environment names, or ""."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-
-
-@cache
-def check_credentials() -> None:
-    """botocore's chain (environment, profile, role) finds out in a second; obstore would try for minutes."""
-    import botocore.session
-
-    if not _anonymous() and botocore.session.get_session().get_credentials() is None:
-        raise AccessDenied(
-            "no AWS credentials in the environment, a profile or a role; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true for a public bucket"
-        )
-
-
-@cache
-def _bucket(name: str) -> S3Store:
-    check_credentials()
-    options: dict[str, Any] = {"client_options": {"allow_http": endpoint().startswith("http://"), "timeout": "120s"}}
-    if not _anonymous():
-        options["credential_provider"] = _credentials
-    return S3Store(name, retry_config={"max_retries": 5}, **options)
-
-
-def _credentials() -> Any:
-    """The ambient credentials as obstore asks for them, again whenever they are about to expire."""
-    import botocore.session
-
-    found = botocore.session.get_session().get_credentials()
-    if found is None:
-        raise AccessDenied("the AWS credentials are gone; renew them")
-    frozen = found.get_frozen_credentials()
-    return {
-        "access_key_id": frozen.access_key,
-        "secret_access_key": frozen.secret_key,
-        "token": frozen.token,
-        "expires_at": getattr(found, "_expiry_time", None),
-    }
-
-
-@cache
-def _filesystem() -> Any:
-    import s3fs
-
-    check_credentials()
-    return s3fs.S3FileSystem(anon=_anonymous())
-
-
-def _call_s3(method: str, **arguments: Any) -> Any:
-    from fsspec.asyn import sync
-
-    filesystem = _filesystem()
-    return sync(filesystem.loop, filesystem._call_s3, method, **arguments)
-
-
 def _count_request(**_: Any) -> None:
     """Called by botocore for whatever goes out, so that what it and s3fs try again is counted as well."""
     if (sent := _sent.get()) is not None:
@@ -258,13 +175,13 @@ def _get_range(bucket: str, key: str, etag: str, span: tuple[int, int], sent: li
     """
     from fsspec.asyn import sync
 
-    filesystem, (start, end) = _filesystem(), span
+    system, (start, end) = filesystem(), span
     match = {"IfMatch": f'"{etag}"'} if etag else {}
 
     async def fetch(first: int) -> bytes:
         part = f"bytes={first}-{min(first + PART_BYTES, end) - 1}"
         for attempt in range(TRIES):
-            answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range=part, **match)
+            answer = await system._call_s3("get_object", Bucket=bucket, Key=key, Range=part, **match)
             try:
                 async with answer["Body"] as body:
                     return bytes(await body.read())
@@ -275,12 +192,12 @@ def _get_range(bucket: str, key: str, etag: str, span: tuple[int, int], sent: li
         raise AssertionError("a try returns or raises")
 
     async def fetch_all() -> bytes:
-        client = await filesystem.set_session()
+        client = await system.set_session()
         client.meta.events.register("before-send.s3.GetObject", _count_request, unique_id=__name__)
         _sent.set(sent)
         return b"".join(await asyncio.gather(*(fetch(first) for first in range(start, end, PART_BYTES))))
 
-    return bytes(sync(filesystem.loop, fetch_all))
+    return bytes(sync(system.loop, fetch_all))
 
 
 def _within(pages: Iterable[list[ObjectInfo]], after: str, until: str | None) -> Iterator[ObjectInfo]:
@@ -316,7 +233,7 @@ def _list_obstore(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectI
     """Pages of objects; as Arrow, because a dict an object would take more time than the rest of a listing."""
     start = _join_key(prefix, after) if after else None
     try:
-        pages = obstore.list(_bucket(bucket), prefix or None, offset=start, chunk_size=PAGE, return_arrow=True)
+        pages = obstore.list(bucket_of(bucket), prefix or None, offset=start, chunk_size=PAGE, return_arrow=True)
     except ValueError as error:  # what it says of an odd key that it is given, not met with
         raise InvalidPathError(str(error)) from None
     for page in pages:
@@ -340,7 +257,7 @@ def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectInfo
     token: dict[str, str] = {"StartAfter": _join_key(prefix, after)} if after else {}
     while True:
         with s3_errors(f"s3://{bucket}/{prefix}"):
-            page = _call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **token)
+            page = call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **token)
         yield [
             ObjectInfo(
                 f"s3://{bucket}/{item['Key']}",
@@ -374,49 +291,3 @@ def _exists(uri: str) -> bool:
 
 def _bare(etag: str | None) -> str:
     return (etag or "").strip('"')
-
-
-def _anonymous() -> bool:
-    return os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
-
-
-@contextmanager
-def s3_errors(uri: str) -> Iterator[None]:
-    """Wrap what obstore, botocore and s3fs raise, once, at this border."""
-    try:
-        yield
-    except (ShotlakeError, InvalidPathError):
-        raise
-    except AlreadyExistsError:
-        raise AlreadyExists(f"{uri} exists") from None
-    except (NotFoundError, FileNotFoundError):
-        raise NotFound(f"{uri!r} is not there") from None
-    except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
-        if _answer(error).get("Error", {}).get("Code") == "InvalidObjectState":
-            raise Archived(
-                f"{uri!r} lies in an archive class; restore it, or leave it out by catalog.exclude"
-            ) from None
-        raise AccessDenied(f"the store refused {uri!r}; check the credentials and the bucket policy") from None
-    except Exception as error:
-        raise store_error(uri, error) from error
-
-
-def _answer(error: Exception) -> dict[str, Any]:
-    """What the store answered, where botocore raised the error or s3fs made another of it."""
-    return getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-
-
-def store_error(uri: str, error: Exception) -> ShotlakeError:
-    """What botocore, obstore or delta-rs said of an object or a table, as an error of ours."""
-    text = " ".join(re.sub(r"\x1b\[\d*m|↳", " ", str(error)).split()) or type(error).__name__
-    said = re.search(r"non-2xx status code\W+(\d{3})", text)
-    status = int(said[1]) if said else _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status == 412:
-        return SourceChanged(f"{uri!r} was replaced after it was listed; run again")
-    if status in (401, 403):
-        return AccessDenied(f"the store refused {uri!r}; check the credentials and the bucket policy")
-    if status == 404:
-        return NotFound(f"{uri!r} is not there")
-    if status in (429, 500, 502, 503, 504):
-        return Unavailable(f"{uri!r}: the store answered {status} ({text[:300]}); try again later")
-    return StoreError(f"{uri!r}: {text[:300]}")
