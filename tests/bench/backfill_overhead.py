@@ -32,7 +32,8 @@ from shotlake.embed.encoder import Encoder, embed_or_refuse
 from shotlake.embed.load import load_encoder
 from shotlake.flow.space import open_space
 from shotlake.records import ClipBatch, UnitOutcome, Video, WorkUnit
-from shotlake.report.meter import Meter, tree_cpu_s
+from shotlake.report.meter import Meter
+from shotlake.report.tree import ProcessTree
 from shotlake.table.committer import Committer, recover
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
@@ -67,8 +68,9 @@ def has_rows(entry: Path) -> bool:
 def watch(process: subprocess.Popen[bytes], lake: Path) -> list[Mark]:
     """A mark for each commit of data files until the process has ended."""
     log, marks, seen = lake / "tables" / "segments" / "_delta_log", [], set()
+    tree = ProcessTree(process.pid)
     while process.poll() is None:
-        cpu_s, machine_s = tree_cpu_s(process.pid), machine_cpu_s()
+        cpu_s, machine_s = tree.cpu_s(), machine_cpu_s()
         for entry in sorted(set(log.glob("[0-9]*.json")) - seen):
             seen.add(entry)
             if has_rows(entry):
@@ -121,8 +123,10 @@ def rooms() -> tuple[ClipDecoder, Encoder]:
 def bare_unit(unit: WorkUnit) -> tuple[float, float, UnitOutcome]:
     """CPU seconds of decoding a unit and of embedding its clips, and its outcome."""
     decoder, encoder = rooms()
-    with Meter("tree") as decoding:
-        *clips, outcome = decoder([unit])
+    tree = ProcessTree()
+    used_s = tree.cpu_s()
+    *clips, outcome = decoder([unit])
+    decode_s = tree.cpu_s() - used_s
     assert isinstance(outcome, UnitOutcome)
     size, embedding = load_config(None, [], {}).embed.batch_size, Meter()
     whole = {name: np.concatenate([batch[name] for batch in clips]) for name in ClipBatch.__annotations__}
@@ -130,7 +134,7 @@ def bare_unit(unit: WorkUnit) -> tuple[float, float, UnitOutcome]:
         batch = ClipBatch(**{name: rows[start : start + size] for name, rows in whole.items()})
         with embedding:
             embed_or_refuse(encoder, batch)
-    return decoding.cpu_s, embedding.cpu_s, outcome
+    return decode_s, embedding.cpu_s, outcome
 
 
 def bare_table(rows: pa.Table, outcomes: list[UnitOutcome], root: Path) -> float:

@@ -1,7 +1,5 @@
 """A meter measures its own blocks, of its own scope, and nothing else."""
 
-import subprocess
-import sys
 import threading
 import time
 
@@ -34,23 +32,6 @@ def test_another_thread_counts_for_the_process_only():
         worker.join()
     assert process.usage.cpu_s >= 0.1
     assert thread.usage.cpu_s < 0.1
-
-
-CHILD = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\ninput()"
-PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-S', '-c', {CHILD!r}])"
-
-
-def test_children_and_their_children_count_for_the_tree_only_living_or_not():
-    living, ended, process = Meter("tree"), Meter("tree"), Meter("process")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with process, ended:
-        with living:
-            parent = subprocess.Popen([sys.executable, "-S", "-c", PARENT], **pipes)
-            assert parent.stdout.readline() == b"done\n"
-        parent.communicate(b"\n", timeout=30)
-    assert living.usage.cpu_s >= 0.25
-    assert ended.usage.cpu_s >= living.usage.cpu_s
-    assert process.usage.cpu_s < 0.25
 
 
 def test_a_held_gpu_is_wall_seconds_times_its_share():

@@ -32,6 +32,7 @@ from shotlake.report.cost import run_cost
 from shotlake.report.focus import Charged, cost_rows
 from shotlake.report.meter import Meter
 from shotlake.report.prices import PriceBook, load_prices
+from shotlake.report.tree import ProcessTree
 from shotlake.table.committer import Committer, recover
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
@@ -128,12 +129,18 @@ class Run:
             self._started = True
             self._startup_s += meter.usage.wall_s * self._machines.nodes
             if not self.config.flow.ray_address and "RAY_ADDRESS" not in os.environ:
-                self._engine.callback(self._measure_idle, Meter("tree").__enter__())
+                self._engine.enter_context(self._idle_measured())
 
-    def _measure_idle(self, tree: Meter) -> None:
+    @contextmanager
+    def _idle_measured(self) -> Iterator[None]:
         """Node-seconds in which no process of ours was busy; only of machines that this run alone uses."""
-        tree.__exit__()
-        self._idle_s = max(0.0, tree.wall_s - tree.cpu_s / self._machines.cores)
+        with ProcessTree().watched() as tree:
+            began_s, used_s = time.monotonic(), tree.cpu_s()
+            try:
+                yield
+            finally:
+                wall_s, cpu_s = time.monotonic() - began_s, tree.cpu_s() - used_s
+                self._idle_s = max(0.0, wall_s - cpu_s / self._machines.cores)
 
     @property
     def has_news(self) -> bool:
