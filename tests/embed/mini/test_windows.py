@@ -11,8 +11,10 @@ from shotlake.embed.mini.windows import (
     WINDOW_S,
     Damage,
     Kind,
+    add_sliver,
     draw_window,
     foil_window,
+    near_window,
     render_window,
     shown_in,
 )
@@ -85,3 +87,21 @@ def test_a_foil_of_a_clip_is_another_clip() -> None:
             foils += 1
             assert not holds(shown_in(foil), shown_in(window)) and foil[0][0].seed != window[0][0].seed
     assert foils > 40
+
+
+def test_a_near_miss_of_a_cut_is_a_whole_clip_that_is_wrong_about_one_shot() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        window = draw_window("then", DRAW, rng)
+        near = near_window(window, rng)
+        if near:
+            assert [seconds for _, seconds in near] == [WINDOW_S]
+            assert not all(holds(shown_in(near), (scene.shot,)) for scene, _ in window)
+
+
+def test_a_sliver_is_in_the_picture_and_not_told() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(30):
+        window = add_sliver(((STAR, WINDOW_S),), DRAW, rng)
+        assert sum(seconds for _, seconds in window) == pytest.approx(WINDOW_S) and len(window) == 2
+        assert shown_in(window) == (STAR.shot,)

@@ -1,6 +1,7 @@
 """Windows of the rendered world: one scene for two seconds, or two with a cut between them, as frames and samples.
 
-What a clip does not tell is left out of what it shows: here the motion of a shot that is too short for it.
+What a clip does not tell is left out of what it shows: here the motion of a shot that is too short for it, and a shot
+of which hardly more than a frame is in the window.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ N_FRAMES = 16
 SIZE_PX = 48
 FRAME_RATES = (8, 10, 12, 15, 24, 25, 30, 50, 60)
 _MOTION_TAKES_S = 0.6  # in less, a bounce looks like a fall and a slow spin like nothing
+_SHOT_TAKES_S = 0.15  # in less there is one frame of it, and hardly a sound
 _FILM_PX, _FILM_FPS = (160, 120), 24
 
 Kind = Literal["single", "several", "pair", "then"]
@@ -95,8 +97,8 @@ def _cut(first: Scene, draw: DrawThing, rng: np.random.Generator) -> Window:
 
 
 def shown_in(window: Window) -> Shown:
-    """What the window tells: scenes that go on are one shot, and short ones have no motion."""
-    return tuple(_tellable(scene.shot, seconds) for scene, seconds in window)
+    """What the window tells: scenes that go on are one shot, short ones have no motion, and slivers are nothing."""
+    return tuple(_tellable(scene.shot, seconds) for scene, seconds in window if seconds >= _SHOT_TAKES_S)
 
 
 def _tellable(shot: Shot, seconds: float) -> Shot:
@@ -105,17 +107,33 @@ def _tellable(shot: Shot, seconds: float) -> Shot:
     return replace(shot, things=tuple(replace(thing, motion=None) for thing in shot.things))
 
 
-def foil_window(window: Window, rng: np.random.Generator) -> Window | None:
-    """A clip of something almost the same, or None if all that was tried belongs to validation or test."""
+def foil_window(
+    window: Window, rng: np.random.Generator, allowed: Callable[[Shown], bool] = is_trained
+) -> Window | None:
+    """A clip of something almost the same, or None if nothing that was tried is allowed to be shown."""
     for _ in range(5):
         foil = draw_foil(tuple(scene.shot for scene, _ in window), rng)
         n_things = max(sum(thing.count or 1 for thing in shot.things) for shot in foil)
-        if is_trained(foil) and n_things <= 3:
+        if allowed(foil) and n_things <= 3:
             return tuple(
                 (replace(scene, things=shot.things, sounds=shot.sounds, seed=draw_seed(rng)), seconds)
                 for (scene, seconds), shot in zip(window, foil, strict=True)
             )
     return None
+
+
+def near_window(window: Window, rng: np.random.Generator) -> Window | None:
+    """A whole clip of something almost the same as one of two scenes: who looks for that scene is not to find it."""
+    scene, _ = choose(window, rng)
+    return foil_window(((scene, WINDOW_S),), rng)
+
+
+def add_sliver(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window:
+    """The same with the very beginning or end of another scene, as where the grid of windows just misses a cut."""
+    ((scene, _),) = window
+    other, sliver_s = draw_window("single", draw, rng)[0][0], rng.uniform(0.03, _SHOT_TAKES_S)
+    parts = (scene, WINDOW_S - sliver_s), (other, sliver_s)
+    return parts if rng.random() < 0.5 else parts[::-1]
 
 
 def render_window(
