@@ -168,3 +168,31 @@ def test_joined_lists_answer_like_lists_apart(codec, vectors, tmp_path, monkeypa
                     continue
                 np.testing.assert_array_equal(left[1], right[1])
                 np.testing.assert_array_equal(left[0], right[0])
+
+
+@pytest.mark.parametrize("run", [slice(1, 2), slice(1, 3), slice(0, 1)], ids=["one", "two", "first"])
+def test_a_part_of_a_generation_answers_for_its_rows_in_the_numbers_of_the_whole(
+    run, lake, searcher, vectors, tmp_path
+):
+    """Of three shards with 1,000, 1,000 and 500 rows; it fetches their files alone."""
+    whole = lake[1]
+    manifest = whole.part(run)
+    part = Searcher.load(lake[0], manifest, tmp_path / "cache")
+    assert len(whole.shards) == 3 and len(part.files) < len(searcher.files)
+    first = manifest.shards[0].first_row
+    rows = np.arange(first, first + manifest.n_rows)
+    some, hidden = rows[::7], np.arange(0, whole.n_rows, 5)
+    for one, other in ((part, searcher), (part.without(hidden), searcher.without(hidden))):
+        for allowed in (some, rows):
+            found = one.search_vectors(vectors[:20], "fused", 10, allowed=allowed)
+            wanted = other.search_vectors(vectors[:20], "fused", 10, allowed=allowed)
+            np.testing.assert_array_equal(found[1], wanted[1])
+    own = part.without(hidden).search_vectors(vectors[some], "fused", 2000, "segment")[1]
+    visible = np.setdiff1d(rows, hidden)
+    assert [np.sort(line[line >= 0]).tolist() for line in own] == [visible.tolist()] * len(some)
+    np.testing.assert_array_equal(part.vectors("visual", some), searcher.vectors("visual", some))
+    assert part.score_rows(vectors[0], "fused", some) == searcher.score_rows(vectors[0], "fused", some)
+    assert part.columns(some, ["uri"]) == searcher.columns(some, ["uri"])
+    found = searcher.where(lambda batch: pc.equal(batch.column("collection"), "odd"))
+    own_odd = part.where(lambda batch: pc.equal(batch.column("collection"), "odd"))
+    np.testing.assert_array_equal(own_odd, np.intersect1d(found, rows))

@@ -158,6 +158,14 @@ class Manifest(Part):
         """Where the manifest stands, relative to the folder of its embed_key."""
         return f"{self.generation}/{MANIFEST_NAME}"
 
+    def part(self, run: slice) -> Manifest:
+        """The generation with a run of its shards alone and the files that they need; row numbers stay as they are."""
+        spaces = {space: entry.model_copy(update={"shards": entry.shards[run]}) for space, entry in self.spaces.items()}
+        folders = tuple(f"{shard.path}/" for entry in spaces.values() for shard in entry.shards)
+        shared = {self.tombstones, *(entry.trained for entry in spaces.values())}
+        files = tuple(file for file in self.files if file.path in shared or file.path.startswith(folders))
+        return self.model_copy(update={"shards": self.shards[run], "spaces": spaces, "files": files})
+
     def recall_at_10(self, space: Space) -> dict[QueryKind, float]:
         """The recall that was measured at the chosen points of a space."""
         return {kind: tuning.chosen.recall for kind, tuning in self.spaces[space].tuning.items()}

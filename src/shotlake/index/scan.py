@@ -77,13 +77,13 @@ def _scanned(trained: faiss.IndexIVF, shards: Sequence[ShardVectors]) -> tuple[_
     """The lists of each shard, or those of all in one: every index that is scanned makes its own table of the query."""
     if len(shards) == 1 or sum(len(shard.rows) for shard in shards) > JOINED_ROWS:
         return tuple(_Scanned(shard.index, shard.first_row, len(shard.rows)) for shard in shards)
-    joined = faiss.clone_index(trained)
+    joined, first_row = faiss.clone_index(trained), shards[0].first_row
     _share_quantiser(joined, trained)
     for shard in shards:
         part = faiss.clone_index(trained)
         shard.index.copy_subset_to(part, faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, 0, len(shard.rows))
-        joined.merge_from(part, shard.first_row)
-    return (_Scanned(joined, 0, shards[-1].first_row + len(shards[-1].rows)),)
+        joined.merge_from(part, shard.first_row - first_row)
+    return (_Scanned(joined, first_row, sum(len(shard.rows) for shard in shards)),)
 
 
 def _share_quantiser(index: faiss.IndexIVF, trained: faiss.IndexIVF) -> None:
@@ -95,7 +95,7 @@ def _share_quantiser(index: faiss.IndexIVF, trained: faiss.IndexIVF) -> None:
 
 
 class SpaceVectors:
-    """The shards of one space in row order, with the quantiser that they share."""
+    """Neighbouring shards of one space in row order, all or a run of them, with the quantiser that they share."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class SpaceVectors:
         self._scans = scanned or _scanned(trained, shards)
         self.nlist = int(trained.nlist)
         self.dim = int(self.shards[0].rows.shape[1])
-        self.n_rows = self.shards[-1].first_row + len(self.shards[-1].rows)
+        self.n_rows = sum(len(shard.rows) for shard in shards)
         rabitq = isinstance(trained, faiss.IndexIVFRaBitQ)
         self._parameters = faiss.IVFRaBitQSearchParameters if rabitq else faiss.SearchParametersIVF
         self._first_rows = np.array([shard.first_row for shard in self.shards])
@@ -171,7 +171,7 @@ class SpaceVectors:
     def gather(self, rows: Rows) -> Scores:
         """The stored vectors [K, D] of rows [K]."""
         if len(self.shards) == 1:
-            return self.shards[0].rows[rows].astype(np.float32)
+            return self.shards[0].rows[rows - self.shards[0].first_row].astype(np.float32)
         owners = np.searchsorted(self._first_rows, rows, side="right") - 1
         vectors = np.empty((len(rows), self.dim), dtype=np.float32)
         for owner in np.unique(owners):
@@ -202,7 +202,8 @@ class SpaceVectors:
     def _selections(self, rows: Rows | None, inverted: bool = False) -> list[_Selection]:
         if rows is None:
             return [_Selection() for _ in self._scans]
-        edges = np.searchsorted(rows, [*(part.first_row for part in self._scans), self.n_rows])
+        end = self._scans[-1].first_row + self._scans[-1].n_rows
+        edges = np.searchsorted(rows, [*(part.first_row for part in self._scans), end])
         return [
             _Selection(rows[lower:upper] - part.first_row, part.n_rows, inverted)
             for part, lower, upper in zip(self._scans, edges[:-1], edges[1:])

@@ -34,7 +34,7 @@ class Searcher:
     shard_columns: tuple[ShardColumns, ...]
     files: LocalFiles  # every verified file by its path in the manifest
     tombstones: Rows  # ascending; never found, whatever else is hidden
-    n_lost: int = 0  # calls that were not answered: none, for all shards are in this process
+    is_partial: bool = False  # all shards are in this process
 
     @classmethod
     def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None, cache_bytes: int = 0) -> Searcher:
@@ -62,6 +62,10 @@ class Searcher:
         described = next(iter(manifest.spaces.values())).shards
         columns = tuple(ShardColumns(files[f"{part.path}/{COLUMNS_NAME}"]) for part in described)
         return cls(manifest, spaces, columns, files, tombstones)
+
+    def reachable(self) -> Searcher:
+        """Itself: there is nobody who could be lost."""
+        return self
 
     def without(self, hidden: Rows) -> Searcher:
         """The same generation, in which `hidden` rows are never found; what an earlier call hid is shown again."""
@@ -91,7 +95,7 @@ class Searcher:
         tuning = self.manifest.spaces[space].tuning[kind]
         if recall is None:
             return tuning.chosen
-        return cheapest(tuning.curve, recall, self.manifest.n_rows / self.manifest.plan.nlist)
+        return cheapest(tuning.curve, recall, self.manifest.table_rows / self.manifest.plan.nlist)
 
     def score_rows(self, query: NDArray[np.float32], space: Space, rows: Rows) -> list[float | None]:
         """Exact scores of `rows` [K] for one vector [D]; None where a segment has no vector in the space."""

@@ -21,7 +21,10 @@ Rows = NDArray[np.int64]
 
 
 class RowSearcher(Protocol):
-    """A loaded generation, in this process (`index.searcher.Searcher`, which says what each does) or in several."""
+    """A loaded generation, in this process (`index.searcher.Searcher`, which says what each does) or in several.
+
+    Where it is in several, any call may raise ShardsLost.
+    """
 
     @property
     def manifest(self) -> Manifest: ...
@@ -33,8 +36,11 @@ class RowSearcher(Protocol):
     def tombstones(self) -> Rows: ...
 
     @property
-    def n_lost(self) -> int:
-        """Calls so far that the holders of some shards did not answer; an answer during which it grows is partial."""
+    def is_partial(self) -> bool:
+        """Some shards are left out, and so is whatever stands in them."""
+
+    def reachable(self) -> Self:
+        """Without the shards that nobody can be asked for now; itself if there are none. Errors: ShardsLost (all)."""
 
     def without(self, hidden: Rows) -> Self: ...
 
@@ -54,7 +60,7 @@ class RowSearcher(Protocol):
 
     def columns(self, rows: Rows, names: list[str]) -> pa.Table: ...
 
-    def find(self, name: str, values: Iterable[str] | pa.Array) -> Rows: ...
+    def find(self, name: str, values: pa.Array) -> Rows: ...
 
     def where(self, predicate: RowPredicate, may_hold: Callable[[Shard], bool]) -> Rows: ...
 

@@ -14,8 +14,8 @@ from shotlake.records import Hit
 class SearchResult:
     """The hits, and what they were found with. `cursor` goes on behind them; "" if there is nothing more.
 
-    `match`: whether the best one is what was asked for, None where scores do not tell. `partial`: some shards were not
-    searched; such an answer has no further page.
+    `match`: whether the best one is what was asked for, None where scores do not tell. `partial`: shards were left
+    out, since nobody held them at that moment; such an answer has no further page.
     """
 
     hits: tuple[Hit, ...]

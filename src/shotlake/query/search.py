@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from shotlake import storage
 from shotlake.config import Config
 from shotlake.embed.encoder import Encoder
-from shotlake.errors import BadModel, NoIndex, NotFound, QueryError
+from shotlake.errors import BadModel, NoIndex, NotFound, QueryError, ShardsLost
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, find_generation, list_embed_keys
 from shotlake.index.searcher import Searcher
@@ -132,6 +132,9 @@ class LakeSearch:
         started = time.perf_counter()
         pin = self.pin_of(request)
         search = self if pin == self.pin else self.at(pin)
+        searcher = search.rows.searcher.reachable()
+        if searcher.is_partial:
+            search = replace(search, rows=replace(search.rows, searcher=searcher))
         return search._answer(request, started)
 
     def _seeing(self, searcher: RowSearcher, pin: Pin) -> LakeSearch:
@@ -139,7 +142,6 @@ class LakeSearch:
         return replace(self, rows=rows, pin=pin, gone=gone)
 
     def _answer(self, request: SearchRequest, started: float) -> SearchResult:
-        lost = self.rows.searcher.n_lost
         asked = [*request.terms, *request.negative, *(exclusion.term for exclusion in request.excluded)]
         terms = resolve_terms(asked, self.encoder, self.rows)
         query = join_terms(request, terms, self._spaces(request), list(self.rows.searcher.spaces))
@@ -152,7 +154,7 @@ class LakeSearch:
         if request.group_by:
             moments = self._groups(query, moments, allowed)
         hits = self._hits(moments, query.vectors, page_end.n_hits)
-        is_partial = self.rows.searcher.n_lost > lost
+        is_partial = self.rows.searcher.is_partial
         ended = time.perf_counter()
         took = {"encode": encoded - started, "search": find.search_s, "columns": ended - encoded - find.search_s}
         return SearchResult(
@@ -181,9 +183,14 @@ class LakeSearch:
         return self.rows.where(wanted.rows, wanted.may_hold)
 
     def _begin(self, request: SearchRequest) -> Cursor | None:
-        """Where the page begins, if it is not the first. Errors: QueryError for the cursor of another query."""
+        """Where the page begins, if it is not the first.
+
+        Errors: QueryError for the cursor of another query, ShardsLost while its order is not known.
+        """
         if not request.cursor:
             return None
+        if self.rows.searcher.is_partial:
+            raise ShardsLost("a further page needs all shards, and some are being loaded again; try again in a moment")
         cursor = parse_cursor(request.cursor)
         if cursor.query != self._name(request):
             raise QueryError("the cursor is of another query; repeat the query and all but its limit as they were")

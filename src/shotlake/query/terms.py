@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shotlake.embed.encoder import Encoder
-from shotlake.errors import QueryError
+from shotlake.errors import QueryError, ShardsLost
 from shotlake.index.manifest import QueryKind
 from shotlake.query.live import LiveRows, Vector
 from shotlake.query.request import SearchRequest, Term
@@ -91,6 +91,8 @@ def join_terms(
 
 def _segment_vectors(segment_id: str, rows: LiveRows) -> TermVectors:
     found = rows.find("segment_id", [segment_id])
+    if not len(found) and rows.searcher.is_partial:
+        raise ShardsLost(f"the segment {segment_id!r} may stand in shards that are being loaded again; try again")
     if not len(found):
         raise QueryError(f"there is no segment {segment_id!r} in this index; take one from segment_ids of a hit")
     vectors = {space: rows.vectors(space, found[:1])[0] for space in rows.searcher.spaces}
