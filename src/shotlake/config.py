@@ -229,6 +229,8 @@ class ServeConfig(Section):
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(30, description="a request is given up after this")
     concurrency: Positive = Field(8, description="requests that are answered at the same time")
     max_queued: Count = Field(64, description="requests that wait; more are sent away with 429")
+    holders: Count = Field(0, description="into so many parts the shards go, each to processes of its own; 0: none")
+    holder_replicas: Positive = Field(2, description="processes that hold the same part; all but one may be lost")
 
 
 class Config(Section):

@@ -1,5 +1,7 @@
 """The service on a real Ray Serve: ready line, answers, a new generation without a failed request, a clean end."""
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import threading
 import time
 
 import httpx
+import psutil
 import pytest
 
 from shotlake.config import EmbedConfig, ServeConfig
@@ -87,6 +90,40 @@ def test_it_answers_and_swaps_generations_without_a_failed_request(ray_cluster, 
             publish.join()
             assert {answer.status_code for answer in seen} == {200}
             assert seen[-1].json()["hits"][0]["video_uri"] == "/archive/004.mp4"
+    finally:
+        serve.shutdown()
+
+
+def shard_holders():
+    """The processes of the session's cluster that hold shards."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ShardHolder" in process.name() or "ShardHolder" in " ".join(process.cmdline()):
+                found.add(process.pid)
+    return found
+
+
+def test_its_holders_are_replaced_and_end_with_it(ray_cluster, make_caption_lake, tmp_path, capfd):
+    from ray import serve
+
+    lake = make_caption_lake(tmp_path / "lake", "index.rows_per_shard=10")
+    lake.grow(0, 40)
+    before = shard_holders()
+    config = with_service(lake.config, holders=2, holder_replicas=1)
+    try:
+        with Running(config, capfd) as service, httpx.Client(timeout=30) as http:
+            one, other = shard_holders() - before
+            os.kill(one, signal.SIGKILL)
+
+            def is_whole():
+                answer = http.post(f"{service.url}/v1/search", json={"query": lake.captions[3], "limit": 40})
+                assert answer.status_code == 200
+                return not answer.json()["partial"] and one not in shard_holders()
+
+            assert wait_until(is_whole, seconds=300)
+            assert other in shard_holders() and len(shard_holders() - before) == 2
+        assert wait_until(lambda: not shard_holders() - before, seconds=300)
     finally:
         serve.shutdown()
 

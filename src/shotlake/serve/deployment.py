@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -32,6 +33,7 @@ from shotlake.query.default import with_default_model
 from shotlake.query.search import LakeSearch
 from shotlake.serve.app import create_app
 from shotlake.serve.live import LiveIndex
+from shotlake.serve.router import Router
 from shotlake.table.lake import Lake
 
 APPLICATION = "shotlake"
@@ -58,7 +60,9 @@ class SearchReplica:
     def _open(self) -> LakeSearch:
         config = with_default_model(self._config)
         self._encoder = self._encoder or load_encoder(config.embed, config.embed.device)
-        return LakeSearch.open(config.lake, self._encoder, config)
+        on_holders = partial(Router.load, cache_bytes=config.index.cache_bytes, config=config.serve)
+        load = on_holders if config.serve.holders else None
+        return LakeSearch.open(config.lake, self._encoder, config, load=load)
 
     def _poll(self) -> None:
         pause = threading.Event()

@@ -65,7 +65,7 @@ class LiveIndex:
         snapshot = search if pin == search.pin else self._snapshot(search, pin)
         try:
             return snapshot.answer(request)
-        except ShardsLost:  # between two steps of a query; now it is known who is gone
+        except ShardsLost:  # in the middle of a query; now it is known who is gone, and it begins without them
             return snapshot.answer(request)
 
     def _snapshot(self, search: LakeSearch, pin: Pin) -> LakeSearch:

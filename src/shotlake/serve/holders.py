@@ -1,0 +1,151 @@
+"""Shards of a generation in processes of their own: which run of shards goes where, and one such process, a Ray actor.
+
+A holder never changes: another generation has other holders, and both end when no snapshot names them any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from shotlake.config import ServeConfig
+from shotlake.errors import ShardsLost, Unavailable
+from shotlake.index.manifest import Manifest
+from shotlake.index.scan import Rows
+from shotlake.index.searcher import Searcher
+
+_log = logging.getLogger(__name__)
+
+KEPT_VIEWS = 8  # sets of hidden rows that a holder remembers: those of the snapshots that are being asked
+
+
+def cut_runs(manifest: Manifest, n_runs: int) -> list[slice]:
+    """At most `n_runs` runs of neighbouring shards, with about as many rows each; every shard is in one."""
+
+    def run_of(number: int) -> int:
+        shard = manifest.shards[number]
+        return (2 * shard.first_row + shard.n_rows) * n_runs // (2 * manifest.n_rows)  # where its middle falls
+
+    runs = [list(numbers) for _, numbers in groupby(range(len(manifest.shards)), run_of)]
+    return [slice(run[0], run[-1] + 1) for run in runs]
+
+
+class ShardHolder:
+    """A run of shards, loaded and verified, that answers as the Searcher of them."""
+
+    def load(self, index_root: str, part: Manifest, cache_dir: Path | None, cache_bytes: int) -> None:
+        """Fetch, verify and map the shards. Errors: CorruptGeneration, PreflightError."""
+        whole = Searcher.load(index_root, part, cache_dir, cache_bytes)
+        self._without = lru_cache(KEPT_VIEWS)(lambda hidden: whole.without(ray.get(hidden)))
+
+    def ask(self, hidden: list[ray.ObjectRef], method: Callable[..., Any], *arguments: Any) -> Any:
+        """`method` of the Searcher in which some rows are never found: those behind the one reference in `hidden`."""
+        return method(self._without(hidden[0]), *arguments)
+
+
+class HolderGroup:
+    """The replicas that hold one run of shards. One that dies is replaced; meanwhile the others answer, or nobody."""
+
+    def __init__(
+        self, index_root: str, part: Manifest, cache_dir: Path | None, cache_bytes: int, config: ServeConfig
+    ) -> None:
+        """Start the replicas, which load the shards of `part`."""
+        last = part.shards[-1]
+        self._rows = part.shards[0].first_row, last.first_row + last.n_rows
+        self._arguments = index_root, part, cache_dir, cache_bytes
+        self._config = config
+        self._lock = threading.Lock()
+        self._ready: deque[ActorHandle] = deque()
+        self._loading = [self._start() for _ in range(config.holder_replicas)]
+
+    @property
+    def holders(self) -> tuple[ActorHandle, ...]:
+        """The replicas that can be asked."""
+        return tuple(self._ready)
+
+    def wait(self) -> None:
+        """Until every replica has loaded. Errors: what kept one from it."""
+        for holder, loaded in self._loading:
+            _received(loaded)
+            self._ready.append(holder)
+        self._loading = []
+
+    def owned(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which of the rows [K] stand in these shards."""
+        first, end = self._rows
+        return (rows >= first) & (rows < end)
+
+    def is_reachable(self) -> bool:
+        """Whether a replica can be asked. Replacements that have loaded can, from now on."""
+        with self._lock:
+            for replica in [replica for replica in self._loading if ray.wait([replica[1]], timeout=0)[0]]:
+                self._loading.remove(replica)
+                self._take_in(*replica)
+            return bool(self._ready)
+
+    def ask(self, hidden: ray.ObjectRef, method: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+        """Send a call to the next replica. The function that is returned waits for the answer, of another one if need
+        be, and gives None if none is left. Errors: those of the call, Unavailable.
+        """
+        with self._lock:
+            self._ready.rotate()
+            holder = self._ready[0] if self._ready else None
+        answer = holder.ask.remote([hidden], method, *arguments) if holder else None
+
+        def wait() -> Any:
+            if not holder:
+                return None
+            try:
+                return _received(answer, self._config.timeout_s)
+            except ShardsLost as error:
+                self._replace(holder, error)
+                return self.ask(hidden, method, *arguments)()
+
+        return wait
+
+    def _start(self) -> tuple[ActorHandle, ray.ObjectRef]:
+        """A new holder, and what tells that it has loaded."""
+        # no core is reserved: holders work while the process that asks them waits
+        options = {"num_cpus": 0, "max_concurrency": self._config.concurrency, "scheduling_strategy": "SPREAD"}
+        holder = ray.remote(ShardHolder).options(**options).remote()
+        return holder, holder.load.remote(*self._arguments)
+
+    def _replace(self, lost: ActorHandle, error: ShardsLost) -> None:
+        with self._lock:
+            if lost in self._ready:  # nobody else was quicker
+                _log.warning("event=holder_lost first_row=%d end_row=%d error=%s", *self._rows, error)
+                self._ready.remove(lost)
+                ray.kill(lost)  # for it may only be out of reach
+                self._loading.append(self._start())
+
+    def _take_in(self, holder: ActorHandle, loaded: ray.ObjectRef) -> None:
+        try:
+            _received(loaded)
+            self._ready.append(holder)
+        except Exception as error:  # noqa: BLE001 - whatever it was, another one may have more luck
+            _log.warning("event=holder_not_loaded first_row=%d end_row=%d error=%s", *self._rows, error)
+            self._loading.append(self._start())
+
+
+def _received(answer: ray.ObjectRef, timeout_s: float | None = None) -> Any:
+    """What a holder answers. Errors: what it raises; ShardsLost if it is gone, Unavailable if it takes too long."""
+    try:
+        return ray.get(answer, timeout=timeout_s)
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayActorError as error:
+        raise ShardsLost(f"a process that held shards of the index is gone: {error}") from error
+    except GetTimeoutError as error:
+        raise Unavailable(f"shards of the index did not answer within {timeout_s:g} s (serve.timeout_s)") from error
