@@ -114,6 +114,8 @@ class SkipRules:
 
 def is_unicode(text: str) -> bool:
     """False for a name that Arrow cannot hold."""
+    if text.isascii():  # told without looking at a letter, and most keys of an archive are
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
