@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from shotlake.config import EmbedConfig
+from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
 from shotlake.embed.mini.examples import render_examples
 from shotlake.embed.mini.windows import choose_kind, draw_window
 from shotlake.records import ClipBatch
 from shotlake.world.scenes import draw_thing
 
-BATCH = 64
+BATCH = 256
 WORLD = 3  # the backgrounds of the demo's archive, which the encoder has not seen
 
 
 def embed_world(n: int, path: Path) -> np.ndarray:
-    """Render `n` clips, write their fused vectors as float32, and give those of the encoder's captions [Q, D]."""
-    encoder = load_encoder(EmbedConfig(model="mini"))
-    rng = np.random.default_rng(2_011)
-    with path.open("wb") as file:
-        for start in range(0, n, BATCH):
-            encoder.embed_clips(render(min(BATCH, n - start), rng))["fused"].tofile(file)
-    return encoder.embed_text(encoder.captions())["fused"]
+    """Render `n` clips, write their fused vectors as float32, and give those of the encoder's captions [Q, D].
+
+    A process for each core; every batch has a seed of its own, so their number changes nothing.
+    """
+    sizes = [min(BATCH, n - start) for start in range(0, n, BATCH)]
+    with (
+        path.open("wb") as file,
+        ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool,
+    ):
+        for vectors in pool.map(embed_batch, range(len(sizes)), sizes):
+            vectors.tofile(file)
+    return mini().embed_text(mini().captions())["fused"]
+
+
+@cache
+def mini() -> Encoder:
+    """That of this process, on one thread."""
+    torch.set_num_threads(1)
+    return load_encoder(EmbedConfig(model="mini"))
+
+
+def embed_batch(number: int, size: int) -> np.ndarray:
+    """Fused vectors [size, D] of the clips of a batch."""
+    return mini().embed_clips(render(size, np.random.default_rng([2_011, number])))["fused"]
 
 
 def render(count: int, rng: np.random.Generator) -> ClipBatch:
