@@ -66,6 +66,7 @@ def test_who_asks_for_one_of_two_shots_finds_both_rather_than_what_is_almost_it(
     asked, among = _write_searches(imagined, rng)
     right = np.array([[holds(query.claims, caption.claims) for caption in among] for query in asked])
     assert (right.sum(1) >= 1).all() and right.sum() <= len(imagined) + 2 < len(among)
+    assert {len(caption.claims) for caption, holds_one in zip(among, right.any(0), strict=True) if holds_one} == {1, 2}
     assert _search_loss(torch.from_numpy(np.where(right, 9.0, -9.0)), asked, among) < 1
     assert _search_loss(torch.from_numpy(np.where(right, -9.0, 9.0)), asked, among) > 9
 

@@ -93,10 +93,18 @@ def test_a_near_miss_of_a_cut_is_a_whole_clip_that_is_wrong_about_one_shot() -> 
     rng = np.random.default_rng(4)
     for _ in range(20):
         window = draw_window("then", DRAW, rng)
-        near = near_window(window, rng)
+        near = near_window(window, DRAW, rng)
         if near:
             assert [seconds for _, seconds in near] == [WINDOW_S]
             assert not all(holds(shown_in(near), (scene.shot,)) for scene, _ in window)
+
+
+def test_a_near_miss_of_a_single_scene_is_beside_another() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        near = near_window(((STAR, WINDOW_S),), DRAW, rng)
+        assert near and len(near) == 2 and all(seconds >= 0.7 for _, seconds in near)
+        assert not holds((STAR.shot,), shown_in(near))
 
 
 def test_a_sliver_is_in_the_picture_and_not_told() -> None:

@@ -35,7 +35,7 @@ from shotlake.world.scenes import Shot, Shown, Thing, choose
 
 N_SAMPLES = round(WINDOW_S * SAMPLE_RATE_HZ)
 _FOIL_SHARES: dict[Kind, float] = {"single": 0.15, "several": 0.33, "pair": 0.33, "then": 0.33}
-_NEAR_SHARE = 0.6  # of clips of two shots
+_NEAR_SHARES: dict[Kind, float] = {"single": 0.12, "several": 0.0, "pair": 0.0, "then": 0.6}
 _SLIVER_SHARE = 0.06  # of clips of one
 _CODED_SHARE = 0.025  # a clip through codecs takes ten times as long
 
@@ -114,14 +114,14 @@ def draw_training(
 
     `loss_ratio` of them each have no picture, no sound, a silent sound track, or are short tails; one in sixteen single
     scenes has its frames out of order, some have a sliver of another scene at an edge, and some stand beside a foil of
-    theirs, or of one of their two shots.
+    theirs, or of one of their two shots, or of their one shot beside another.
     """
     windows: list[Window] = []
     while len(windows) < n_clips:
         kind: Kind = "single" if rng.random() < easy else choose_kind(rng)
         window = draw_window(kind, draw, rng, silent_ratio=loss_ratio)
         foil = foil_window(window, rng) if rng.random() < _FOIL_SHARES[kind] else None
-        near = near_window(window, rng) if len(window) == 2 and rng.random() < _NEAR_SHARE else None
+        near = near_window(window, draw, rng) if rng.random() < _NEAR_SHARES[kind] * (1 - easy) else None
         windows += [one for one in (window, foil, near) if one]
     windows = [_cut_off(window, draw, rng, loss_ratio) for window in windows[:n_clips]]
     clips = [(shown_in(window), *render_window(window, rng, draw_damage(rng))) for window in windows]

@@ -20,12 +20,12 @@ from shotlake.embed.mini.split import is_trained
 from shotlake.embed.mini.text import Tokenizer
 from shotlake.world.captions import Caption, claim_of, one_attribute_captions, partial_caption, write_caption
 from shotlake.world.foils import draw_foil, draw_structural_foil
-from shotlake.world.scenes import ATTRIBUTES, SOUNDS, Shown, choose
+from shotlake.world.scenes import ATTRIBUTES, SOUNDS, Shown
 
 _WEIGHTS = {"foil": 1.0, "told_apart": 2.0, "shot": 2.0, "shot_in_text": 1.0, "parts": 0.5, "text_parts": 0.3}
 _HARD_WEIGHTS = _WEIGHTS | {"foil": 4.0}
 _INITIAL_SCALE = 14.0
-_N_NEAR = 3  # captions of what is almost the shot that is looked for
+_N_NEAR = 2  # captions of what is almost the shot that is looked for, and as many of that beside another
 _TEXT_ROWS = 48  # texts of about one length go through the tower together
 
 
@@ -128,18 +128,21 @@ def write_shots(shown: Sequence[Shown], rng: np.random.Generator) -> list[Captio
 
 
 def _write_searches(imagined: Sequence[Shown], rng: np.random.Generator) -> tuple[list[Caption], list[Caption]]:
-    """Captions of one whole shot of two, and those to find them among: of both shots, and of what is almost the one.
+    """Captions of a whole shot, and those to find them among: of it alone or beside another, and of what is almost it.
 
     One vector for two shots is further from each of them than that of a single shot which is wrong in one value only,
-    unless training asks for it.
+    unless training asks for it; and then near to everything, unless it asks for the contrary too.
     """
     asked, among = [], []
     for shown in imagined:
         if len(shown) == 2:
-            shot = choose(shown, rng)
-            near = [draw_foil((shot,), rng) for _ in range(_N_NEAR)]
-            asked.append(write_caption((shot,), rng))
-            among += [write_caption(claims, rng) for claims in (shown, *filter(is_trained, near))]
+            place = int(rng.integers(2))
+            foils = [draw_foil((shown[place],), rng) for _ in range(2 * _N_NEAR)]
+            beside = [(*shown[:place], *foil, *shown[place + 1 :]) for foil in foils[_N_NEAR:]]
+            held = shown if rng.random() < 0.5 else (shown[place],)
+            near = [claims for claims in (*foils[:_N_NEAR], *beside) if is_trained(claims)]
+            asked.append(write_caption((shown[place],), rng))
+            among += [write_caption(claims, rng) for claims in (held, *near)]
     return asked, among
 
 

@@ -122,17 +122,25 @@ def foil_window(
     return None
 
 
-def near_window(window: Window, rng: np.random.Generator) -> Window | None:
-    """A whole clip of something almost the same as one of two scenes: who looks for that scene is not to find it."""
+def near_window(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window | None:
+    """Of one of two scenes something almost the same alone, of a scene alone beside another one.
+
+    Who looks for the scene is to find neither, though a clip of one scene and a clip of two are unlike in general.
+    """
     scene, _ = choose(window, rng)
-    return foil_window(((scene, WINDOW_S),), rng)
+    foil = foil_window(((scene, WINDOW_S),), rng)
+    return _join(foil, rng.uniform(0.7, WINDOW_S - 0.7), draw, rng) if foil and len(window) == 1 else foil
 
 
 def add_sliver(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window:
     """The same with the very beginning or end of another scene, as where the grid of windows just misses a cut."""
+    return _join(window, rng.uniform(0.03, _SHOT_TAKES_S), draw, rng)
+
+
+def _join(window: Window, other_s: float, draw: DrawThing, rng: np.random.Generator) -> Window:
+    """A scene with so much of another one before or after it."""
     ((scene, _),) = window
-    other, sliver_s = draw_window("single", draw, rng)[0][0], rng.uniform(0.03, _SHOT_TAKES_S)
-    parts = (scene, WINDOW_S - sliver_s), (other, sliver_s)
+    parts = (scene, WINDOW_S - other_s), (draw_window("single", draw, rng)[0][0], other_s)
     return parts if rng.random() < 0.5 else parts[::-1]
 
 
