@@ -18,6 +18,7 @@ from tests.radosgw import Radosgw, missing_programs
 from shotlake.config import Config
 from shotlake.demo import demo_config
 from shotlake.flow.backfill import backfill
+from shotlake.flow.pools import _start
 from shotlake.flow.run_report import RunReport
 from shotlake.world.archive import Truth, paint_archive
 
@@ -123,7 +124,8 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": "error"}
-    ray.init("local", num_cpus=2, include_dashboard=False, **quiet)  # whatever cluster somebody else has left behind
+    # "local": whatever cluster somebody else has left behind
+    _start(lambda: ray.init("local", num_cpus=2, include_dashboard=False, **quiet))
     yield
     ray.shutdown()
 
