@@ -9,7 +9,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,19 @@ class ShardHolder:
 
     def load(self, index_root: str, part: Manifest, cache_dir: Path | None, cache_bytes: int) -> None:
         """Fetch, verify and map the shards. Errors: CorruptGeneration, PreflightError."""
-        whole = Searcher.load(index_root, part, cache_dir, cache_bytes)
-        self._without = lru_cache(KEPT_VIEWS)(lambda hidden: whole.without(ray.get(hidden)))
+        self._whole = Searcher.load(index_root, part, cache_dir, cache_bytes)
+        self._views: dict[str, Searcher] = {}
+        self._lock = threading.Lock()
 
-    def ask(self, hidden: list[ray.ObjectRef], method: Callable[..., Any], *arguments: Any) -> Any:
-        """`method` of the Searcher in which some rows are never found: those behind the one reference in `hidden`."""
-        return method(self._without(hidden[0]), *arguments)
+    def ask(self, view: str, hidden: Rows, method: Callable[..., Any], *arguments: Any) -> Any:
+        """`method` of the Searcher in which the rows `hidden` are never found; `view` is the name of these rows."""
+        with self._lock:
+            if view not in self._views:
+                self._views[view] = self._whole.without(hidden)
+                for oldest in list(self._views)[:-KEPT_VIEWS]:
+                    del self._views[oldest]
+            searcher = self._views[view]
+        return method(searcher, *arguments)
 
 
 class HolderGroup:
@@ -102,7 +108,8 @@ class HolderGroup:
         with self._lock:
             self._ready.rotate()
             holder = self._ready[0] if self._ready else None
-        answer = holder.ask.remote([hidden], method, *arguments) if holder else None
+        # the rows themselves arrive there: a process that keeps references of others may hang when Ray ends it
+        answer = holder.ask.remote(hidden.hex(), hidden, method, *arguments) if holder else None
 
         def wait() -> Any:
             if not holder:
