@@ -15,7 +15,7 @@ from shotlake.cli import main
 from shotlake.config import Config
 from shotlake.embed.load import load_encoder
 from shotlake.errors import BadModel, QueryError
-from shotlake.flow.pooled import pool_videos
+from shotlake.flow.pooled import _ranges, pool_videos
 from shotlake.flow.upkeep import erase_videos, maintain_lake
 from shotlake.query.whole import WholeSearch
 from shotlake.table.lake import Lake
@@ -90,6 +90,22 @@ def test_a_row_of_fewer_segments_is_made_again_and_lost_rows_come_back(config: C
     assert [row["n_segments"] for row in pooled(config, "video")] == [4, 4, 4]
     assert len(pooled(config, "scene")) == 5
     assert maintain_lake(config)["videos_pooled"] == 0
+
+
+def test_range_by_range_it_is_the_same(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shotlake.flow.pooled._SAMPLED", 1)
+    monkeypatch.setattr("shotlake.flow.pooled.UNITS_A_RANGE", 1)
+    lake = Lake.open(config.lake)
+    (key,) = written_fingerprints(lake)
+    assert [within.start != "" for within in _ranges(lake, key)] == [False, True, True]
+    before = pooled(config, "video"), pooled(config, "scene")
+    lake.table("pooled").delete()
+    assert pool_videos(lake, key, "run", 15) == 3
+    for old, new in zip(before, (pooled(config, "video"), pooled(config, "scene")), strict=True):
+        for row in (*old, *new):
+            del row["at"], row["run_id"]
+        assert old == new
+    assert pool_videos(lake, key, "run", 15) == 0
 
 
 def test_one_process_at_a_time(config: Config) -> None:

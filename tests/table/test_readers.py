@@ -200,10 +200,10 @@ def test_one_of_so_many_uris_is_sampled_whatever_the_batches_are(lake: Lake) -> 
         count = {1: 3, 4: 1, 5: 5}[first]
         videos = [(make_video(number), None) for number in range(first, first + count)]
         lake.append("videos", video_rows(videos, "/archive", "r1", AT))
-    everything = sampled_uris(lake, "/archive", 1)
+    everything = sampled_uris(lake, "videos", pc.field("root") == "/archive", 1)
     assert everything == sorted(make_video(number).uri for number in range(1, 10))
-    assert len(sampled_uris(lake, "/archive", 3)) == 3
-    assert sampled_uris(lake, "/elsewhere", 1) == []
+    assert len(sampled_uris(lake, "videos", pc.field("root") == "/archive", 3)) == 3
+    assert sampled_uris(lake, "videos", pc.field("root") == "/elsewhere", 1) == []
 
 
 def test_metadata_are_what_was_said_last(lake: Lake) -> None:

@@ -21,33 +21,44 @@ from shotlake.records import SPACES, Space
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import delete_videos
-from shotlake.table.readers import UriRange, live_segments, retired_videos
+from shotlake.table.readers import UriRange, live_segments, retired_videos, sampled_uris
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import POOLED
 
 log = logging.getLogger(__name__)
 
 SEGMENTS_A_SCAN = 50_000  # what is held in memory at a time: 0.2 GB of two spaces of 512 values
+UNITS_A_RANGE = 100_000  # of which it is looked up together what is behind
+_SAMPLED = 1_000  # one URI of so many tells where ranges end
 _ROWS_A_COMMIT = 20_000
 
 
 def pool_videos(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> int:
     """Make the rows of every video of a space whose number of segments is not that of its row; how many videos.
 
-    While another process is at it, nothing is done: what it does not see, the next call will.
+    While another process is at it, nothing is done: what it does not see, the next call will. Memory does not grow with
+    the lake: it is gone through by ranges of URIs.
     """
-    if not len(_behind(lake, embed_key)):
-        return 0
+    n_videos = 0
     try:
-        with Lease.acquire(lake.root, f"pooled-{embed_key}", "/", run_id, lease_s):
-            return _pool(lake, embed_key, run_id)
+        for within in _ranges(lake, embed_key):
+            if len(_behind(lake, embed_key, within)):
+                with Lease.acquire(lake.root, f"pooled-{embed_key}", "/", run_id, lease_s):
+                    n_videos += _pool(lake, embed_key, within, run_id)
     except LeaseHeld as error:
         log.info("run_id=%s embed_key=%s not pooled: %s", run_id, embed_key, error)
-        return 0
+    return n_videos
 
 
-def _pool(lake: Lake, embed_key: str, run_id: str) -> int:
-    behind = _behind(lake, embed_key)
+def _ranges(lake: Lake, embed_key: str) -> list[UriRange]:
+    """All URIs, cut so that about UNITS_A_RANGE units lie in each range."""
+    step = max(1, UNITS_A_RANGE // _SAMPLED)
+    cuts = sampled_uris(lake, "units", _written(embed_key), _SAMPLED)[step::step]
+    return [UriRange(start, end) for start, end in zip(["", *cuts], [*cuts, None], strict=True)]
+
+
+def _pool(lake: Lake, embed_key: str, within: UriRange, run_id: str) -> int:
+    behind = _behind(lake, embed_key, within)
     outdated = behind.filter(pc.is_valid(behind["n_segments"]))
     delete_videos(lake, "pooled", pc.unique(outdated["video_id"].combine_chunks()), embed_key)
     waiting: list[dict[str, Any]] = []
@@ -64,12 +75,12 @@ def _pool(lake: Lake, embed_key: str, run_id: str) -> int:
     return len(behind)
 
 
-def _behind(lake: Lake, embed_key: str) -> pa.Table:
+def _behind(lake: Lake, embed_key: str, within: UriRange) -> pa.Table:
     """video_id, uri, written_sum, n_segments of live videos whose row is missing or of another number, by uri."""
-    units = lake.read("units", ["video_id", "uri", "written"], _written(embed_key))
+    units = lake.read("units", ["video_id", "uri", "written"], _written(embed_key) & within.filter)
     units = units.filter(pc.invert(pc.is_in(units["video_id"], retired_videos(lake, embed_key))))
     there = units.group_by(["video_id", "uri"]).aggregate([("written", "sum")])
-    mine = (pc.field("embed_key") == embed_key) & (pc.field("kind") == "video")
+    mine = (pc.field("embed_key") == embed_key) & (pc.field("kind") == "video") & within.filter
     both = there.join(lake.read("pooled", ["video_id", "n_segments"], mine), "video_id", join_type="left outer")
     return both.filter(pc.not_equal(pc.fill_null(both["n_segments"], -1), both["written_sum"])).sort_by("uri")
 

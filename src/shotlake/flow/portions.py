@@ -61,7 +61,9 @@ class Portion:
 def portions(root: str, scope: Scope) -> Iterator[Portion]:
     """List a root and find out what of it is new, changed, unfinished or to be tried again."""
     start = ""
-    cuts = sampled_uris(scope.lake, root, AHEAD)  # a flat prefix can be cut by what was there the last time only
+    cuts = sampled_uris(
+        scope.lake, "videos", pc.field("root") == root, AHEAD
+    )  # a flat prefix can be cut by what was there the last time only
     config = scope.config.catalog
     metadata = metadata_of(root, config)
     items = list_videos(root, default_collection(root), config, scope.lake.root, cuts, delta_rows(root))

@@ -127,10 +127,10 @@ def known_videos(lake: Lake, root: str, within: UriRange) -> pa.Table:
     return lake.read("videos", filter=(pc.field("root") == root) & within.filter)
 
 
-def sampled_uris(lake: Lake, root: str, every: int) -> list[str]:
-    """One of `every` so many URIs that were listed under `root`, ascending; they are streamed, not held."""
+def sampled_uris(lake: Lake, table: str, rows: pc.Expression, every: int) -> list[str]:
+    """One of `every` so many URIs of those rows of a table, ascending; they are streamed, not held."""
     found, seen = set(), 0
-    for batch in lake.batches("videos", ["uri"], pc.field("root") == root):
+    for batch in lake.batches(table, ["uri"], rows):
         found.update(batch.column("uri")[-seen % every :: every].to_pylist())
         seen += len(batch)
     return sorted(found)
