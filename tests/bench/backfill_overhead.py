@@ -176,9 +176,9 @@ def bench_overhead(folder: Path, minutes: float) -> None:
     wall_s, cpu_s = last.at_s - first.at_s, last.cpu_s - first.cpu_s
     others = (last.machine_cpu_s - first.machine_cpu_s - cpu_s) / cores / wall_s
     note = (
-        f"{last.cpu_s:.0f} from the program's start to its last commit, {first.cpu_s:.0f} of them before the first; the "
-        f"rooms {rooms_s:.0f}; {wall_s:.0f} s from the first commit to the last, {cores} cores, {len(units)} units in "
-        f"{len(marks)} commits; other programs had {others:.0%} of the cores"
+        f"{last.cpu_s:.0f} from the program's start to its last commit, {first.cpu_s:.0f} of them before the first; "
+        f"the rooms {rooms_s:.0f}; {wall_s:.0f} s from the first commit to the last, {cores} cores, {len(units)} units "
+        f"in {len(marks)} commits; other programs had {others:.0%} of the cores"
     )
     report("backfill.cpu_over_rooms", last.cpu_s / rooms_s, 1.15, unit="CPU s / CPU s", note=note)
     report("backfill.wall_efficiency", cpu_s / cores / wall_s, 0.85, "min", unit="CPU s / (cores x wall s)", note=note)
