@@ -65,9 +65,9 @@ def test_who_asks_for_one_of_two_shots_finds_both_rather_than_what_is_almost_it(
     imagined = [shown_in(draw_window("then", drawer("train"), rng)) for _ in range(6)]
     asked, among = _write_searches(imagined, rng)
     right = np.array([[holds(query.claims, caption.claims) for caption in among] for query in asked])
-    assert (right.sum(1) >= 1).all() and right.sum() <= len(imagined) + 2 < len(among)
+    assert (right.sum(1) >= 1).all() and right.mean() < 0.2
     assert {len(caption.claims) for caption, holds_one in zip(among, right.any(0), strict=True) if holds_one} == {1, 2}
-    assert _search_loss(torch.from_numpy(np.where(right, 9.0, -9.0)), asked, among) < 1
+    assert _search_loss(torch.from_numpy(np.where(right, 9.0, -9.0)), asked, among) < 2
     assert _search_loss(torch.from_numpy(np.where(right, -9.0, 9.0)), asked, among) > 9
 
 
@@ -84,7 +84,7 @@ def loss() -> tuple[Trainee, dict[str, float]]:
 
 def test_a_loss_has_its_parts_and_every_weight_a_gradient(loss: tuple[Trainee, dict[str, float]]) -> None:
     trainee, parts = loss
-    names = {"whole", "partial", "foil", "told_apart", "shot", "shot_in_text", "prompt", "parts", "text_parts"}
+    names = {"whole", "partial", "foil", "told_apart", "shot", "shot_in_text", "mixed", "prompt", "parts", "text_parts"}
     assert parts.keys() == names and all(np.isfinite(list(parts.values())))
     idle = [name for name, parameter in trainee.named_parameters() if parameter.grad is None]
     assert idle == []

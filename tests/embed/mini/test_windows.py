@@ -89,14 +89,18 @@ def test_a_foil_of_a_clip_is_another_clip() -> None:
     assert foils > 40
 
 
-def test_a_near_miss_of_a_cut_is_a_whole_clip_that_is_wrong_about_one_shot() -> None:
-    rng = np.random.default_rng(4)
-    for _ in range(20):
+def test_a_near_miss_of_a_cut_is_a_whole_clip_of_what_it_does_not_show() -> None:
+    rng, values = np.random.default_rng(4), []
+    for _ in range(60):
         window = draw_window("then", DRAW, rng)
         near = near_window(window, DRAW, rng)
         if near:
             assert [seconds for _, seconds in near] == [WINDOW_S]
             assert not all(holds(shown_in(near), (scene.shot,)) for scene, _ in window)
+            mine, *others = (scene.things[0] for scene, _ in (*near, *window))
+            names = ("colour", "texture", "shape", "motion")
+            values.append(all(getattr(mine, name) in [getattr(one, name) for one in others] for name in names))
+    assert 0 < sum(values) < len(values)  # some are mixtures of both shots
 
 
 def test_a_near_miss_of_a_single_scene_is_beside_another() -> None:

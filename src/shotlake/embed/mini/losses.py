@@ -19,10 +19,18 @@ from shotlake.embed.mini.model import MiniModel, MiniShape
 from shotlake.embed.mini.split import is_trained
 from shotlake.embed.mini.text import Tokenizer
 from shotlake.world.captions import Caption, claim_of, one_attribute_captions, partial_caption, write_caption
-from shotlake.world.foils import draw_foil, draw_structural_foil
+from shotlake.world.foils import draw_foil, draw_mixture, draw_structural_foil
 from shotlake.world.scenes import ATTRIBUTES, SOUNDS, Shown
 
-_WEIGHTS = {"foil": 1.0, "told_apart": 2.0, "shot": 2.0, "shot_in_text": 1.0, "parts": 0.5, "text_parts": 0.3}
+_WEIGHTS = {
+    "foil": 1.0,
+    "told_apart": 2.0,
+    "shot": 2.0,
+    "shot_in_text": 1.0,
+    "mixed": 2.0,
+    "parts": 0.5,
+    "text_parts": 0.3,
+}
 _HARD_WEIGHTS = _WEIGHTS | {"foil": 4.0}
 _INITIAL_SCALE = 14.0
 _N_NEAR = 2  # captions of what is almost the shot that is looked for, and as many of that beside another
@@ -58,14 +66,15 @@ def batch_loss(
     whole, partial, foils, prompts = write_captions(examples.shown, rng, hard)
     shots = write_shots(examples.shown, rng)
     searched = _write_searches(imagined, rng)
+    rows, *mixtures = _write_mixtures(examples.shown, rng)
     imagined, others, false = _write_pairs(imagined, rng)
     with torch.autocast("cpu", torch.bfloat16):
         seen = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
         clips = F.normalize(trainee.model.project(seen).float(), dim=-1)
-        groups = [whole, partial, others, [*foils.values()], prompts, false, shots, *searched]
+        groups = [whole, partial, others, [*foils.values()], prompts, false, shots, *searched, *mixtures]
         read, said = _read(trainee.model, tokenizer, groups)
     scale = trainee.log_scale.exp().clamp(max=100)
-    whole_T, partial_T, others_T, foils_T, prompts_T, false_T, shots_T, asked_T, among_T = said
+    whole_T, partial_T, others_T, foils_T, prompts_T, false_T, shots_T, asked_T, among_T, true_T, mixed_T = said
     one_T, same_T = others_T.chunk(2)
     parts = {
         "whole": contrast(scale * clips @ whole_T.T, _matches(examples.shown, whole)),
@@ -74,6 +83,7 @@ def batch_loss(
         "told_apart": _told_apart(scale, one_T, same_T, false_T),
         "shot": even_cross_entropy(scale * shots_T @ clips.T, _matches(examples.shown, shots).T),
         "shot_in_text": _search_loss(scale * asked_T @ among_T.T, *searched),
+        "mixed": _told_apart(scale, clips[rows], true_T, mixed_T),
         "prompt": _prompt_loss(scale * clips @ prompts_T.T, examples.shown),
         "parts": parts_loss(trainee, seen, examples.shown),
         "text_parts": parts_loss(trainee, read, [caption.claims for caption in (*whole, *partial, *others)]),
@@ -123,8 +133,26 @@ def _write_pairs(
 
 
 def write_shots(shown: Sequence[Shown], rng: np.random.Generator) -> list[Caption]:
-    """Captions of each whole shot of the clips that show two: who saw only one of them asks like this."""
-    return [write_caption((shot,), rng) for shots in map(told, shown) if len(shots) == 2 for shot in shots]
+    """Captions of each whole shot of the clips that show two, if it is long enough to show a motion."""
+    return [
+        write_caption((shot,), rng)
+        for shots in map(told, shown)
+        if len(shots) == 2
+        for shot in shots
+        if all(thing.motion for thing in shot.things)
+    ]
+
+
+def _write_mixtures(shown: Sequence[Shown], rng: np.random.Generator) -> tuple[list[int], list[Caption], list[Caption]]:
+    """Rows of clips that show two shots, a caption of one of them, and one of both as if they were one."""
+    rows, true, mixed = [], [], []
+    for row, shots in enumerate(map(told, shown)):
+        mixture = draw_mixture(shots, rng) if len(shots) == 2 else None
+        if mixture and is_trained(mixture):
+            rows.append(row)
+            true.append(write_caption((shots[int(rng.integers(2))],), rng))
+            mixed.append(write_caption(mixture, rng))
+    return rows, true, mixed
 
 
 def _write_searches(imagined: Sequence[Shown], rng: np.random.Generator) -> tuple[list[Caption], list[Caption]]:
@@ -143,6 +171,10 @@ def _write_searches(imagined: Sequence[Shown], rng: np.random.Generator) -> tupl
             near = [claims for claims in (*foils[:_N_NEAR], *beside) if is_trained(claims)]
             asked.append(write_caption((shown[place],), rng))
             among += [write_caption(claims, rng) for claims in (held, *near)]
+            mixture = draw_mixture(shown, rng)
+            if mixture and is_trained(mixture) and (part := partial_caption(mixture, rng)):
+                asked.append(part)
+                among += [write_caption(claims, rng) for claims in (mixture, shown)]
     return asked, among
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from shotlake.embed.mini.mel import SAMPLE_RATE_HZ
 from shotlake.embed.mini.split import is_trained, part_of
 from shotlake.world.codec import damage_frames, damage_sound
-from shotlake.world.foils import draw_foil
+from shotlake.world.foils import draw_foil, draw_mixture
 from shotlake.world.paint import render_frames
 from shotlake.world.scenes import MOTIONS, Scene, Shot, Shown, Thing, choose, draw_camera, draw_seed, draw_sounds
 from shotlake.world.sounds import render_sound
@@ -123,13 +123,23 @@ def foil_window(
 
 
 def near_window(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window | None:
-    """Of one of two scenes something almost the same alone, of a scene alone beside another one.
+    """Of one of two scenes something almost the same alone, or what both show mixed; of a scene alone, beside another.
 
-    Who looks for the scene is to find neither, though a clip of one scene and a clip of two are unlike in general.
+    Who looks for the one is not to find the other, though a clip of one scene and a clip of two are unlike in general.
     """
     scene, _ = choose(window, rng)
+    if len(window) == 2 and rng.random() < 0.5:
+        return _mixed(window, rng)
     foil = foil_window(((scene, WINDOW_S),), rng)
     return _join(foil, rng.uniform(0.7, WINDOW_S - 0.7), draw, rng) if foil and len(window) == 1 else foil
+
+
+def _mixed(window: Window, rng: np.random.Generator) -> Window | None:
+    scene = window[0][0]
+    mixture = draw_mixture(tuple(one.shot for one, _ in window), rng)
+    if mixture is None or not is_trained(mixture):
+        return None
+    return ((replace(scene, things=mixture[0].things, sounds=mixture[0].sounds, seed=draw_seed(rng)), WINDOW_S),)
 
 
 def add_sliver(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window:
