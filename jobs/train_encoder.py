@@ -3,7 +3,6 @@
 python jobs/train_encoder.py out/mini --steps 9000      # goes on where it was stopped; `embed.model: out/mini` uses it
 python jobs/train_encoder.py out/mini --steps 5000      # the same training, finished sooner: the last steps slow down
 python jobs/train_encoder.py out/next --begin-with out/mini   # goes on with the network of a model directory
-python jobs/train_encoder.py out/mean --average out/mini out/next --share 0.7   # 0.3 of the first, 0.7 of the second
 python jobs/train_encoder.py --evaluate [DIR]           # the shipped network if no directory is named
 """
 
@@ -18,7 +17,6 @@ import torch
 
 from shotlake.embed.mini.card import missed_bars, write_card
 from shotlake.embed.mini.encoder import MINI_FOLDER
-from shotlake.embed.mini.files import average, find_weights
 from shotlake.embed.mini.train import Plan, train
 
 
@@ -31,10 +29,6 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=default.steps, help=f"steps ({default.steps})")
     parser.add_argument("--text-steps", type=int, default=default.text_steps, help="of them, with captions alone")
     parser.add_argument("--begin-with", type=Path, help="model directory whose network is trained on")
-    parser.add_argument(
-        "--average", nargs=2, type=Path, metavar="DIR", help="two model directories; nothing is trained"
-    )
-    parser.add_argument("--share", type=float, default=0.5, help="of the second one in the average (0.5)")
     parser.add_argument("--seed", type=int, default=default.seed, help=f"seed ({default.seed})")
     parser.add_argument("--processes", type=int, default=default.n_processes, help="one-thread processes, a core each")
     arguments = parser.parse_args()
@@ -46,11 +40,6 @@ def main() -> int:
         return 1 if missed_bars(numbers) else 0
     if arguments.folder is None:
         parser.error("name the folder to train into")
-    if arguments.average:
-        arguments.folder.mkdir(parents=True, exist_ok=True)
-        first, second = map(find_weights, arguments.average)
-        average(arguments.folder / first.name, first, second, arguments.share)
-        return 0
     plan = Plan(arguments.steps, arguments.text_steps, seed=arguments.seed, n_processes=arguments.processes)
     if arguments.begin_with:
         plan = replace(plan, begun_with=str(arguments.begin_with), easy_steps=0)

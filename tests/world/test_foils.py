@@ -5,8 +5,8 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from shotlake.world.foils import draw_foil, draw_mixture, draw_structural_foil, exchange_attribute, miscount
-from shotlake.world.scenes import Shot, Shown, Thing, draw_scene, draw_sounds, draw_thing, holds
+from shotlake.world.foils import draw_foil, draw_structural_foil, exchange_attribute, miscount
+from shotlake.world.scenes import Shot, Shown, Thing, draw_sounds, draw_thing, holds
 
 
 def draw_shown(rng: np.random.Generator) -> Shown:
@@ -68,18 +68,3 @@ def test_a_miscount_is_another_number() -> None:
 def test_nothing_false_can_be_said_of_nothing() -> None:
     with pytest.raises(ValueError, match="nothing false"):
         draw_foil((Shot(),), np.random.default_rng(0))
-
-
-def test_a_mixture_of_two_shots_is_of_their_values_and_shown_by_neither() -> None:
-    rng = np.random.default_rng(7)
-    for _ in range(100):
-        shots = draw_scene(rng).shot, draw_scene(rng, silent_ratio=0.5).shot
-        mixture = draw_mixture(shots, rng)
-        if mixture is None:
-            continue
-        (mixed,), (first, second) = mixture, shots
-        assert not holds(mixture, shots) and mixed.sounds in (first.sounds, second.sounds)
-        for name in ("colour", "texture", "shape", "motion", "count"):
-            assert getattr(mixed.things[0], name) in [getattr(shot.things[0], name) for shot in shots]
-    assert draw_mixture((shots[0], shots[0]), rng) is None
-    assert draw_mixture((Shot(), Shot(sounds=("hiss",))), rng) is None

@@ -42,23 +42,6 @@ def draw_structural_foil(shown: Shown, rng: np.random.Generator) -> Shown:
     return draw_foil(shown, rng) if holds(changed, shown) else changed
 
 
-def draw_mixture(shown: Shown, rng: np.random.Generator) -> Shown | None:
-    """One shot with values of both of two: each word of it is true of some moment, all of it of none. None if it is so.
-
-    Whoever takes two shots for one says such things.
-    """
-    for _ in range(5):
-        first, second = (shown[place] for place in rng.permutation(2))
-        things, sounds = first.things or second.things, choose((first.sounds, second.sounds), rng)
-        if first.things and second.things:
-            others = {name: getattr(second.things[0], name) for name in _FIELDS if rng.random() < 0.5}
-            things = (replace(first.things[0], **others),)
-        mixture = (Shot(things, sounds),)
-        if mixture != (Shot(),) and not holds(mixture, shown):
-            return mixture
-    return None
-
-
 def exchange_attribute(shot: Shot, name: str) -> Shot:
     """Two things with this attribute of each given to the other. Errors: ValueError unless there are two."""
     first, second = shot.things

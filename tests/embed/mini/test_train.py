@@ -10,9 +10,8 @@ import torch
 
 from shotlake.config import EmbedConfig
 from shotlake.embed.load import load_encoder
-from shotlake.embed.mini.files import average, load_weights, read_header, save_weights
+from shotlake.embed.mini.files import load_weights, read_header
 from shotlake.embed.mini.train import BEST, LAST, Plan, Training, learning_share, train
-from shotlake.errors import BadModel
 
 TINY = Plan(steps=4, text_steps=1, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16)
 
@@ -75,23 +74,6 @@ def test_a_training_can_go_on_with_the_network_of_another(tmp_path: Path) -> Non
     training = Training.begin(replace(TINY, begun_with=str(tmp_path / "first")), tmp_path / "second")
     for mine in (training.trainee.model, training.mean):
         assert all(torch.equal(tensor, mine.state_dict()[name]) for name, tensor in kept.state_dict().items())
-
-
-def test_an_average_lies_between_two_moments_of_a_training(tmp_path: Path) -> None:
-    train(TINY, tmp_path)
-    first, second, mean = (tmp_path / name for name in (BEST, "second.safetensors", "mean.safetensors"))
-    model, words = load_weights(first)
-    for parameter in model.parameters():
-        parameter.data += 1.0
-    save_weights(second, model, words, {})
-    average(mean, first, second, 0.25)
-    (mine, _), (start, _) = load_weights(mean), load_weights(first)
-    for name, parameter in start.named_parameters():
-        torch.testing.assert_close(mine.state_dict()[name], parameter + 0.25, atol=2e-3, rtol=2e-3)
-    assert read_header(mean)["training"]["steps"] == 4 and read_header(mean)["training"]["averaged"] == 0.25
-    save_weights(second, model, [*words, "zebra"], {})
-    with pytest.raises(BadModel, match="words or sizes"):
-        average(mean, first, second, 0.25)
 
 
 @pytest.mark.slow

@@ -11,10 +11,8 @@ from shotlake.embed.mini.windows import (
     WINDOW_S,
     Damage,
     Kind,
-    add_sliver,
     draw_window,
     foil_window,
-    near_window,
     render_window,
     shown_in,
 )
@@ -87,33 +85,3 @@ def test_a_foil_of_a_clip_is_another_clip() -> None:
             foils += 1
             assert not holds(shown_in(foil), shown_in(window)) and foil[0][0].seed != window[0][0].seed
     assert foils > 40
-
-
-def test_a_near_miss_of_a_cut_is_a_whole_clip_of_what_it_does_not_show() -> None:
-    rng, values = np.random.default_rng(4), []
-    for _ in range(60):
-        window = draw_window("then", DRAW, rng)
-        near = near_window(window, DRAW, rng)
-        if near:
-            assert [seconds for _, seconds in near] == [WINDOW_S]
-            assert not all(holds(shown_in(near), (scene.shot,)) for scene, _ in window)
-            mine, *others = (scene.things[0] for scene, _ in (*near, *window))
-            names = ("colour", "texture", "shape", "motion")
-            values.append(all(getattr(mine, name) in [getattr(one, name) for one in others] for name in names))
-    assert 0 < sum(values) < len(values)  # some are mixtures of both shots
-
-
-def test_a_near_miss_of_a_single_scene_is_beside_another() -> None:
-    rng = np.random.default_rng(6)
-    for _ in range(20):
-        near = near_window(((STAR, WINDOW_S),), DRAW, rng)
-        assert near and len(near) == 2 and all(seconds >= 0.7 for _, seconds in near)
-        assert not holds((STAR.shot,), shown_in(near))
-
-
-def test_a_sliver_is_in_the_picture_and_not_told() -> None:
-    rng = np.random.default_rng(5)
-    for _ in range(30):
-        window = add_sliver(((STAR, WINDOW_S),), DRAW, rng)
-        assert sum(seconds for _, seconds in window) == pytest.approx(WINDOW_S) and len(window) == 2
-        assert shown_in(window) == (STAR.shot,)

@@ -23,11 +23,9 @@ from shotlake.embed.mini.windows import (
     DrawThing,
     Kind,
     Window,
-    add_sliver,
     choose_kind,
     draw_window,
     foil_window,
-    near_window,
     render_window,
     shown_in,
 )
@@ -35,8 +33,6 @@ from shotlake.world.scenes import Shot, Shown, Thing, choose
 
 N_SAMPLES = round(WINDOW_S * SAMPLE_RATE_HZ)
 _FOIL_SHARES: dict[Kind, float] = {"single": 0.15, "several": 0.33, "pair": 0.33, "then": 0.33}
-_NEAR_SHARES: dict[Kind, float] = {"single": 0.12, "several": 0.0, "pair": 0.0, "then": 0.6}
-_SLIVER_SHARE = 0.06  # of clips of one
 _CODED_SHARE = 0.025  # a clip through codecs takes ten times as long
 
 
@@ -113,17 +109,15 @@ def draw_training(
     """Clips of all kinds, made imperfect as archives are; a share `easy` of the other kinds are single things instead.
 
     `loss_ratio` of them each have no picture, no sound, a silent sound track, or are short tails; one in sixteen single
-    scenes has its frames out of order, some have a sliver of another scene at an edge, and some stand beside a foil of
-    theirs, or of one of their two shots, or of their one shot beside another.
+    scenes has its frames out of order, and some stand beside a foil of theirs.
     """
     windows: list[Window] = []
     while len(windows) < n_clips:
         kind: Kind = "single" if rng.random() < easy else choose_kind(rng)
-        window = draw_window(kind, draw, rng, silent_ratio=loss_ratio)
-        foil = foil_window(window, rng) if rng.random() < _FOIL_SHARES[kind] else None
-        near = near_window(window, draw, rng) if rng.random() < _NEAR_SHARES[kind] * (1 - easy) else None
-        windows += [one for one in (window, foil, near) if one]
-    windows = [_cut_off(window, draw, rng, loss_ratio) for window in windows[:n_clips]]
+        windows.append(draw_window(kind, draw, rng, silent_ratio=loss_ratio))
+        foil = foil_window(windows[-1], rng) if rng.random() < _FOIL_SHARES[kind] else None
+        windows += [foil] if foil else []
+    windows = [_maybe_tail(window, rng, loss_ratio) for window in windows[:n_clips]]
     clips = [(shown_in(window), *render_window(window, rng, draw_damage(rng))) for window in windows]
     examples = stack(clips)
     lost = rng.random(n_clips)
@@ -132,12 +126,10 @@ def draw_training(
     return shuffle_frames(examples, [row for row in alone if rng.random() < 1 / 16], rng)
 
 
-def _cut_off(window: Window, draw: DrawThing, rng: np.random.Generator, tail_ratio: float) -> Window:
-    """A window, or a short tail of one, or one with a sliver of its neighbour."""
-    share = rng.random()
-    if len(window) == 2 or share >= tail_ratio + _SLIVER_SHARE:
+def _maybe_tail(window: Window, rng: np.random.Generator, ratio: float) -> Window:
+    if len(window) > 1 or rng.random() >= ratio:
         return window
-    return ((window[0][0], rng.uniform(0.2, WINDOW_S)),) if share < tail_ratio else add_sliver(window, draw, rng)
+    return ((window[0][0], rng.uniform(0.2, WINDOW_S)),)
 
 
 def draw_damage(rng: np.random.Generator) -> Damage:

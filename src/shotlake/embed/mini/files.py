@@ -54,24 +54,6 @@ def load_weights(path: Path) -> tuple[MiniModel, list[str]]:
     return model.eval(), header["words"]
 
 
-def average(path: Path, first: Path, second: Path, share: float) -> None:
-    """Write the network whose weights are `share` of the second's and the rest of the first's, whose header it keeps.
-
-    Of two moments of one training such a mean does nearly as well as the better of both in what each does well.
-    Errors: BadModel if a file is none, or if they differ in words or sizes.
-    """
-    (mine, words), (other, other_words) = load_weights(first), load_weights(second)
-    if words != other_words or mine.shape != other.shape:
-        raise BadModel(f"{first} and {second} differ in words or sizes; average two moments of one training")
-    theirs = other.state_dict()
-    mean = {
-        name: tensor.lerp(theirs[name], share) if tensor.is_floating_point() else tensor
-        for name, tensor in mine.state_dict().items()
-    }
-    mine.load_state_dict(mean)
-    save_weights(path, mine, words, {**read_header(first)["training"], "averaged": share})
-
-
 def find_weights(folder: Path) -> Path:
     """The one safetensors file of a model directory. Errors: BadModel."""
     found = sorted(folder.glob("*.safetensors"))

@@ -19,21 +19,12 @@ from shotlake.embed.mini.model import MiniModel, MiniShape
 from shotlake.embed.mini.split import is_trained
 from shotlake.embed.mini.text import Tokenizer
 from shotlake.world.captions import Caption, claim_of, one_attribute_captions, partial_caption, write_caption
-from shotlake.world.foils import draw_foil, draw_mixture, draw_structural_foil
+from shotlake.world.foils import draw_foil, draw_structural_foil
 from shotlake.world.scenes import ATTRIBUTES, SOUNDS, Shown
 
-_WEIGHTS = {
-    "foil": 1.0,
-    "told_apart": 2.0,
-    "shot": 2.0,
-    "shot_in_text": 1.0,
-    "mixed": 2.0,
-    "parts": 0.5,
-    "text_parts": 0.3,
-}
+_WEIGHTS = {"foil": 1.0, "told_apart": 2.0, "parts": 0.5, "text_parts": 0.3}
 _HARD_WEIGHTS = _WEIGHTS | {"foil": 4.0}
 _INITIAL_SCALE = 14.0
-_N_NEAR = 2  # captions of what is almost the shot that is looked for, and as many of that beside another
 _TEXT_ROWS = 48  # texts of about one length go through the tower together
 
 
@@ -64,29 +55,25 @@ def batch_loss(
     so do captions of what was only `imagined`: a text costs little where a clip has to be painted.
     """
     whole, partial, foils, prompts = write_captions(examples.shown, rng, hard)
-    shots = write_shots(examples.shown, rng)
-    searched = _write_searches(imagined, rng)
-    rows, *mixtures = _write_mixtures(examples.shown, rng)
     imagined, others, false = _write_pairs(imagined, rng)
+    texts = [caption.text for caption in (*whole, *partial, *foils.values(), *prompts, *others, *false)]
     with torch.autocast("cpu", torch.bfloat16):
         seen = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
         clips = F.normalize(trainee.model.project(seen).float(), dim=-1)
-        groups = [whole, partial, others, [*foils.values()], prompts, false, shots, *searched, *mixtures]
-        read, said = _read(trainee.model, tokenizer, groups)
+        read = _read_by_length(trainee.model, tokenizer, texts)
+        said = F.normalize(trainee.model.project(read).float(), dim=-1)
     scale = trainee.log_scale.exp().clamp(max=100)
-    whole_T, partial_T, others_T, foils_T, prompts_T, false_T, shots_T, asked_T, among_T, true_T, mixed_T = said
-    one_T, same_T = others_T.chunk(2)
+    sizes = [len(whole), len(partial), len(foils), len(prompts), len(imagined), len(imagined), len(false)]
+    whole_T, partial_T, foils_T, prompts_T, one_T, same_T, false_T = torch.split(said, sizes)
+    asked = torch.cat([read[: len(whole) + len(partial)], read[sum(sizes[:4]) : sum(sizes[:6])]])
     parts = {
         "whole": contrast(scale * clips @ whole_T.T, _matches(examples.shown, whole)),
         "partial": contrast(scale * clips @ partial_T.T, _matches(examples.shown, partial)),
         "foil": _foil_loss(scale, clips, whole_T, foils_T, _rows_of(examples.shown, foils)),
-        "told_apart": _told_apart(scale, one_T, same_T, false_T),
-        "shot": even_cross_entropy(scale * shots_T @ clips.T, _matches(examples.shown, shots).T),
-        "shot_in_text": _search_loss(scale * asked_T @ among_T.T, *searched),
-        "mixed": _told_apart(scale, clips[rows], true_T, mixed_T),
+        "told_apart": _told_apart(scale, one_T, same_T, false_T) if imagined else scale * 0,
         "prompt": _prompt_loss(scale * clips @ prompts_T.T, examples.shown),
         "parts": parts_loss(trainee, seen, examples.shown),
-        "text_parts": parts_loss(trainee, read, [caption.claims for caption in (*whole, *partial, *others)]),
+        "text_parts": parts_loss(trainee, asked, [caption.claims for caption in (*whole, *partial, *others)]),
     }
     weights = _HARD_WEIGHTS if hard else _WEIGHTS
     total = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
@@ -97,29 +84,16 @@ def caption_loss(
     trainee: Trainee, tokenizer: Tokenizer, imagined: Sequence[Shown], rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of captions alone, of what was only imagined: they answer what clips will be asked."""
-    searched = _write_searches(imagined, rng)
     imagined, others, false = _write_pairs(imagined, rng)
     with torch.autocast("cpu", torch.bfloat16):
-        read, said = _read(trainee.model, tokenizer, [others, false, *searched], n_read=1)
+        read = _read_by_length(trainee.model, tokenizer, [caption.text for caption in (*others, *false)])
+        one, same, other = F.normalize(trainee.model.project(read).float(), dim=-1).chunk(3)
     scale = trainee.log_scale.exp().clamp(max=100)
-    others_T, false_T, asked_T, among_T = said
-    one_T, same_T = others_T.chunk(2)
     parts = {
-        "told_apart": _told_apart(scale, one_T, same_T, false_T),
-        "shot_in_text": _search_loss(scale * asked_T @ among_T.T, *searched),
-        "text_parts": parts_loss(trainee, read, (*imagined, *imagined)),
+        "told_apart": _told_apart(scale, one, same, other),
+        "text_parts": parts_loss(trainee, read[: len(others)], (*imagined, *imagined)),
     }
-    return torch.stack([*parts.values()]).sum(), {name: part.item() for name, part in parts.items()}
-
-
-def _read(
-    model: MiniModel, tokenizer: Tokenizer, groups: Sequence[Sequence[Caption]], n_read: int = 3
-) -> tuple[Tensor, list[Tensor]]:
-    """States of the captions of the first `n_read` groups, and unit vectors of each group's."""
-    states = _read_by_length(model, tokenizer, [caption.text for group in groups for caption in group])
-    vectors = F.normalize(model.project(states).float(), dim=-1)
-    sizes = [len(group) for group in groups]
-    return states[: sum(sizes[:n_read])], list(torch.split(vectors, sizes))
+    return parts["told_apart"] + parts["text_parts"], {name: part.item() for name, part in parts.items()}
 
 
 def _write_pairs(
@@ -130,57 +104,6 @@ def _write_pairs(
     kept = [(shown, foil) for shown, foil in pairs if is_trained(foil)]
     others = [write_caption(shown, rng) for _ in range(2) for shown, _ in kept]
     return [shown for shown, _ in kept], others, [write_caption(foil, rng) for _, foil in kept]
-
-
-def write_shots(shown: Sequence[Shown], rng: np.random.Generator) -> list[Caption]:
-    """Captions of each whole shot of the clips that show two, if it is long enough to show a motion."""
-    return [
-        write_caption((shot,), rng)
-        for shots in map(told, shown)
-        if len(shots) == 2
-        for shot in shots
-        if all(thing.motion for thing in shot.things)
-    ]
-
-
-def _write_mixtures(shown: Sequence[Shown], rng: np.random.Generator) -> tuple[list[int], list[Caption], list[Caption]]:
-    """Rows of clips that show two shots, a caption of one of them, and one of both as if they were one."""
-    rows, true, mixed = [], [], []
-    for row, shots in enumerate(map(told, shown)):
-        mixture = draw_mixture(shots, rng) if len(shots) == 2 else None
-        if mixture and is_trained(mixture):
-            rows.append(row)
-            true.append(write_caption((shots[int(rng.integers(2))],), rng))
-            mixed.append(write_caption(mixture, rng))
-    return rows, true, mixed
-
-
-def _write_searches(imagined: Sequence[Shown], rng: np.random.Generator) -> tuple[list[Caption], list[Caption]]:
-    """Captions of a whole shot, and those to find them among: of it alone or beside another, and of what is almost it.
-
-    One vector for two shots is further from each of them than that of a single shot which is wrong in one value only,
-    unless training asks for it; and then near to everything, unless it asks for the contrary too.
-    """
-    asked, among = [], []
-    for shown in imagined:
-        if len(shown) == 2:
-            place = int(rng.integers(2))
-            foils = [draw_foil((shown[place],), rng) for _ in range(2 * _N_NEAR)]
-            beside = [(*shown[:place], *foil, *shown[place + 1 :]) for foil in foils[_N_NEAR:]]
-            held = shown if rng.random() < 0.5 else (shown[place],)
-            near = [claims for claims in (*foils[:_N_NEAR], *beside) if is_trained(claims)]
-            asked.append(write_caption((shown[place],), rng))
-            among += [write_caption(claims, rng) for claims in (held, *near)]
-            mixture = draw_mixture(shown, rng)
-            if mixture and is_trained(mixture) and (part := partial_caption(mixture, rng)):
-                asked.append(part)
-                among += [write_caption(claims, rng) for claims in (mixture, shown)]
-    return asked, among
-
-
-def _search_loss(logits_QM: Tensor, asked: Sequence[Caption], among: Sequence[Caption]) -> Tensor:
-    """Each caption that is asked finds those that say as much and more."""
-    return even_cross_entropy(logits_QM, _matches([caption.claims for caption in among], asked).T)
 
 
 def write_captions(

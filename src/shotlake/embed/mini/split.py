@@ -39,11 +39,6 @@ def is_trained(shown: Shown) -> bool:
     return all(part_of(thing) == "train" for shot in shown for thing in shot.things)
 
 
-def is_untested(shown: Shown) -> bool:
-    """True if no thing is kept for the card."""
-    return all(part_of(thing) in ("train", "validation") for shot in shown for thing in shot.things)
-
-
 def drawer(part: Part) -> Callable[[np.random.Generator, int], Thing]:
     """A function (rng, count) that draws things of one part only."""
 

@@ -30,12 +30,12 @@ from shotlake.embed.mini.examples import Examples, draw_training, render_example
 from shotlake.embed.mini.files import find_weights, load_weights, save_weights
 from shotlake.embed.mini.losses import Trainee, batch_loss, caption_loss, told
 from shotlake.embed.mini.model import MiniModel, MiniShape
-from shotlake.embed.mini.split import drawer, is_untested
+from shotlake.embed.mini.split import drawer
 from shotlake.embed.mini.text import Tokenizer
-from shotlake.embed.mini.windows import KIND_SHARES, WINDOW_S, DrawThing, Kind, draw_window, foil_window, shown_in
+from shotlake.embed.mini.windows import KIND_SHARES, DrawThing, Kind, draw_window, shown_in
 from shotlake.world.captions import vocabulary, write_caption
 from shotlake.world.foils import draw_foil, draw_structural_foil
-from shotlake.world.scenes import Shot, Shown
+from shotlake.world.scenes import Shown
 
 log = logging.getLogger(__name__)
 
@@ -235,45 +235,24 @@ def _average_gradients(trainee: Trainee, n_processes: int) -> None:
 
 
 def validate(model: MiniModel, tokenizer: Tokenizer, plan: Plan) -> dict[str, float]:
-    """Clips of all kinds whose things hold a validation pair: R@1 of captions, and how often each beats a foil.
-
-    `validation_shot`: who asks for one of two shots finds their clip rather than one of what is almost that shot.
-    """
-    rng, clips = np.random.default_rng([plan.seed, 3]), _validation_clips(plan.seed, plan.validation_gallery)
-    vectors, all_shown = embed_examples(model, clips.gallery).fused, clips.gallery.shown
-    own = [write_caption(shown, rng).text for shown in all_shown]
+    """Clips of all kinds whose things hold a validation pair: R@1 of captions, and how often each beats a foil."""
+    rng, examples = np.random.default_rng([plan.seed, 3]), _validation_clips(plan.seed, plan.validation_gallery)
+    clips = embed_examples(model, examples).fused
+    own = [write_caption(shown, rng).text for shown in examples.shown]
     told = embed_texts(model, tokenizer, own)
 
     def beats(draw: Callable[[Shown, np.random.Generator], Shown]) -> float:
-        foils = embed_texts(model, tokenizer, [write_caption(draw(shown, rng), rng).text for shown in all_shown])
-        return float(((vectors * told).sum(1) > (vectors * foils).sum(1)).float().mean())
+        foils = embed_texts(model, tokenizer, [write_caption(draw(shown, rng), rng).text for shown in examples.shown])
+        return float(((clips * told).sum(1) > (clips * foils).sum(1)).float().mean())
 
-    asked = embed_texts(model, tokenizer, [write_caption((shot,), rng).text for _, shot in clips.shots])
-    near, both = embed_examples(model, clips.near).fused, vectors[[row for row, _ in clips.shots]]
     return {
-        "validation_r1": float(find_own(model, tokenizer, own, vectors).mean()),
+        "validation_r1": float(find_own(model, tokenizer, own, clips).mean()),
         "validation_choice": beats(draw_foil),
         "validation_structure": beats(draw_structural_foil),
-        "validation_shot": float(((asked * both).sum(1) > (asked * near).sum(1)).float().mean()),
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _ValidationClips:
-    """A gallery; the longer shots of its clips that show two, by row; and beside each a clip that is almost it."""
-
-    gallery: Examples
-    shots: tuple[tuple[int, Shot], ...]
-    near: Examples
-
-
 @cache
-def _validation_clips(seed: int, count: int) -> _ValidationClips:
+def _validation_clips(seed: int, count: int) -> Examples:
     rng, draw, kinds = np.random.default_rng([seed, 1]), drawer("validation"), tuple(KIND_SHARES)
-    windows = [draw_window(kinds[n % len(kinds)], draw, rng) for n in range(count)]
-    gallery = render_examples(windows, rng)
-    longer = [(row, max(window, key=lambda part: part[1])[0]) for row, window in enumerate(windows) if len(window) == 2]
-    near = [(row, scene, foil_window(((scene, WINDOW_S),), rng, is_untested)) for row, scene in longer]
-    found = [(row, scene.shot, window) for row, scene, window in near if window]
-    shots = tuple((row, shot) for row, shot, _ in found)
-    return _ValidationClips(gallery, shots, render_examples([window for *_, window in found], rng))
+    return render_examples([draw_window(kinds[n % len(kinds)], draw, rng) for n in range(count)], rng)

@@ -1,7 +1,6 @@
 """Windows of the rendered world: one scene for two seconds, or two with a cut between them, as frames and samples.
 
-What a clip does not tell is left out of what it shows: here the motion of a shot that is too short for it, and a shot
-of which hardly more than a frame is in the window.
+What a clip does not tell is left out of what it shows: here the motion of a shot that is too short for it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from shotlake.embed.mini.mel import SAMPLE_RATE_HZ
 from shotlake.embed.mini.split import is_trained, part_of
 from shotlake.world.codec import damage_frames, damage_sound
-from shotlake.world.foils import draw_foil, draw_mixture
+from shotlake.world.foils import draw_foil
 from shotlake.world.paint import render_frames
 from shotlake.world.scenes import MOTIONS, Scene, Shot, Shown, Thing, choose, draw_camera, draw_seed, draw_sounds
 from shotlake.world.sounds import render_sound
@@ -26,7 +25,6 @@ N_FRAMES = 16
 SIZE_PX = 48
 FRAME_RATES = (8, 10, 12, 15, 24, 25, 30, 50, 60)
 _MOTION_TAKES_S = 0.6  # in less, a bounce looks like a fall and a slow spin like nothing
-_SHOT_TAKES_S = 0.15  # in less there is one frame of it, and hardly a sound
 _FILM_PX, _FILM_FPS = (160, 120), 24
 
 Kind = Literal["single", "several", "pair", "then"]
@@ -97,8 +95,8 @@ def _cut(first: Scene, draw: DrawThing, rng: np.random.Generator) -> Window:
 
 
 def shown_in(window: Window) -> Shown:
-    """What the window tells: scenes that go on are one shot, short ones have no motion, and slivers are nothing."""
-    return tuple(_tellable(scene.shot, seconds) for scene, seconds in window if seconds >= _SHOT_TAKES_S)
+    """What the window tells: scenes that go on are one shot, and short ones have no motion."""
+    return tuple(_tellable(scene.shot, seconds) for scene, seconds in window)
 
 
 def _tellable(shot: Shot, seconds: float) -> Shot:
@@ -107,51 +105,17 @@ def _tellable(shot: Shot, seconds: float) -> Shot:
     return replace(shot, things=tuple(replace(thing, motion=None) for thing in shot.things))
 
 
-def foil_window(
-    window: Window, rng: np.random.Generator, allowed: Callable[[Shown], bool] = is_trained
-) -> Window | None:
-    """A clip of something almost the same, or None if nothing that was tried is allowed to be shown."""
+def foil_window(window: Window, rng: np.random.Generator) -> Window | None:
+    """A clip of something almost the same, or None if all that was tried belongs to validation or test."""
     for _ in range(5):
         foil = draw_foil(tuple(scene.shot for scene, _ in window), rng)
         n_things = max(sum(thing.count or 1 for thing in shot.things) for shot in foil)
-        if allowed(foil) and n_things <= 3:
+        if is_trained(foil) and n_things <= 3:
             return tuple(
                 (replace(scene, things=shot.things, sounds=shot.sounds, seed=draw_seed(rng)), seconds)
                 for (scene, seconds), shot in zip(window, foil, strict=True)
             )
     return None
-
-
-def near_window(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window | None:
-    """Of one of two scenes something almost the same alone, or what both show mixed; of a scene alone, beside another.
-
-    Who looks for the one is not to find the other, though a clip of one scene and a clip of two are unlike in general.
-    """
-    scene, _ = choose(window, rng)
-    if len(window) == 2 and rng.random() < 0.5:
-        return _mixed(window, rng)
-    foil = foil_window(((scene, WINDOW_S),), rng)
-    return _join(foil, rng.uniform(0.7, WINDOW_S - 0.7), draw, rng) if foil and len(window) == 1 else foil
-
-
-def _mixed(window: Window, rng: np.random.Generator) -> Window | None:
-    scene = window[0][0]
-    mixture = draw_mixture(tuple(one.shot for one, _ in window), rng)
-    if mixture is None or not is_trained(mixture):
-        return None
-    return ((replace(scene, things=mixture[0].things, sounds=mixture[0].sounds, seed=draw_seed(rng)), WINDOW_S),)
-
-
-def add_sliver(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window:
-    """The same with the very beginning or end of another scene, as where the grid of windows just misses a cut."""
-    return _join(window, rng.uniform(0.03, _SHOT_TAKES_S), draw, rng)
-
-
-def _join(window: Window, other_s: float, draw: DrawThing, rng: np.random.Generator) -> Window:
-    """A scene with so much of another one before or after it."""
-    ((scene, _),) = window
-    parts = (scene, WINDOW_S - other_s), (draw_window("single", draw, rng)[0][0], other_s)
-    return parts if rng.random() < 0.5 else parts[::-1]
 
 
 def render_window(
