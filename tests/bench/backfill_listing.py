@@ -148,10 +148,10 @@ def _bare() -> Callable[[], int]:
 
 
 def _ours() -> Callable[[], int]:
-    from shotlake.catalog.listing import list_videos
+    from shotlake.catalog.listing import list_archive
     from shotlake.config import CatalogConfig
 
-    return lambda: sum(1 for _ in list_videos(f"s3://{BUCKET}/{ROOT}", None, CatalogConfig()))
+    return lambda: sum(len(page) for page in list_archive(f"s3://{BUCKET}/{ROOT}", CatalogConfig()))
 
 
 def _measure(side: str) -> dict[str, float]:

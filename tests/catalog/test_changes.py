@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from tests.catalog.listed import listed_table
 
 from shotlake.catalog.changes import (
     Again,
     compare,
     earlier_units,
-    listed_table,
     lost_with,
     match_moved,
     progress,

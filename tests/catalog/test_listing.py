@@ -7,12 +7,12 @@ from pathlib import Path
 
 import botocore.session
 import pytest
+from tests.catalog.listed import listed
 
 from shotlake import storage
-from shotlake.catalog.listing import Skipped, default_collection, list_videos
+from shotlake.catalog.listing import default_collection
 from shotlake.config import CatalogConfig
 from shotlake.errors import SourceMissing
-from shotlake.records import Video
 
 ODD_KEYS = ["ä ö/ü.mp4", "a b/c\nd.mkv", "q%2Fr.mp4", "dots..mp4", "x" * 250 + ".mp4", "no suffix", "quote'\".mp4"]
 
@@ -35,9 +35,8 @@ def put(uri: str, data: bytes) -> None:
 
 
 def names(root: str, **config: object) -> tuple[list[str], dict[str, str]]:
-    found = list(list_videos(root, None, CatalogConfig(**config)))  # type: ignore[arg-type]
-    videos = [v.uri.removeprefix(root + "/") for v in found if isinstance(v, Video)]
-    return videos, {s.key: s.reason for s in found if isinstance(s, Skipped)}
+    videos, skipped = listed(root, CatalogConfig(**config))  # type: ignore[arg-type]
+    return [v.uri.removeprefix(root + "/") for v in videos], {row["key"]: row["reason"] for row in skipped}
 
 
 def test_content_decides_except_for_named_suffixes(tmp_path: Path) -> None:
@@ -59,7 +58,7 @@ def test_a_name_that_is_not_unicode_is_skipped_with_the_reason(tmp_path: Path) -
         (tmp_path / os.fsdecode(b"bad\xff.mp4")).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system refuses names that are not UTF-8")
-    assert list(names(str(tmp_path))[1].values()) == ["name is not UTF-8"]
+    assert names(str(tmp_path)) == ([], {"bad\\udcff.mp4": "name is not UTF-8"})
 
 
 @pytest.mark.s3
@@ -89,6 +88,12 @@ def test_include_globs(tmp_path: Path, globs: list[str], kept: list[str]) -> Non
     assert names(str(tmp_path), include=globs)[0] == kept
 
 
+def test_the_first_reason_is_the_one_that_is_told(tmp_path: Path) -> None:
+    fill(str(tmp_path), "raw/A.TXT", "b.txt", "c.mp4")
+    reasons = names(str(tmp_path), exclude=["raw/**"], min_bytes=50, skip_suffixes=(".Txt",))[1]
+    assert reasons == {"raw/A.TXT": "excluded by raw/**", "b.txt": "suffix .txt", "c.mp4": "smaller than 50 bytes"}
+
+
 def test_exclude_and_size_give_their_reasons(tmp_path: Path) -> None:
     fill(str(tmp_path), "raw/a.mp4", "b.mp4")
     fill(str(tmp_path), "c.mp4", size=100)
@@ -108,20 +113,19 @@ def test_sizes_and_ages_have_bounds(tmp_path: Path) -> None:
 
 def test_a_lake_under_the_root_is_not_the_archive(tmp_path: Path) -> None:
     fill(str(tmp_path), "a.mp4", "lake/tables/segments/x.parquet", "lakeside.mp4")
-    found = list(list_videos(str(tmp_path), None, CatalogConfig(), lake_root=str(tmp_path / "lake")))
-    assert [Path(v.uri).name for v in found] == ["a.mp4", "lakeside.mp4"]
+    videos, skipped = listed(str(tmp_path), CatalogConfig(), lake_root=str(tmp_path / "lake"))
+    assert ([Path(v.uri).name for v in videos], skipped) == (["a.mp4", "lakeside.mp4"], [])
 
 
 def test_collections_are_named_after_their_root(tmp_path: Path) -> None:
     assert default_collection("s3://bucket") == "bucket"
     assert default_collection("s3://bucket/news/2024/") == "2024"
     fill(str(tmp_path / "sports"), "a.mp4")
-    (own,) = list_videos(str(tmp_path / "sports"), None, CatalogConfig())
-    (given,) = list_videos(str(tmp_path / "sports"), "tv", CatalogConfig())
-    assert isinstance(own, Video) and isinstance(given, Video)
+    (own,), _ = listed(str(tmp_path / "sports"), CatalogConfig())
+    (given,), _ = listed(str(tmp_path / "sports"), CatalogConfig(), "tv")
     assert (own.collection, given.collection, own.video_id) == ("sports", "tv", given.video_id)
 
 
 def test_a_missing_root_is_said(tmp_path: Path) -> None:
     with pytest.raises(SourceMissing, match="no folder"):
-        list(list_videos(str(tmp_path / "none"), None, CatalogConfig()))
+        listed(str(tmp_path / "none"), CatalogConfig())

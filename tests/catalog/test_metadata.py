@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.catalog.listed import listed_table
 
-from shotlake.catalog.changes import listed_table, videos_of
+from shotlake.catalog.changes import videos_of
 from shotlake.catalog.metadata import Metadata, retold
 from shotlake.catalog.tables import read_file
 from shotlake.errors import BadTable, ConfigError, SourceMissing

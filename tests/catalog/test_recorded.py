@@ -6,13 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.catalog.listed import listed
 
-from shotlake.catalog.changes import listed_table, videos_of
-from shotlake.catalog.listing import list_videos
 from shotlake.catalog.recorded import recorded_at
 from shotlake.config import CatalogConfig
 from shotlake.errors import ConfigError
-from shotlake.records import Video
 
 DAY = r"(?P<year>\d{4})-?(?P<month>\d\d)-?(?P<day>\d\d)"
 TIME = DAY + r"(?:[T_](?P<hour>\d\d)(?P<minute>\d\d))?"
@@ -33,11 +31,12 @@ def test_times_in_keys(key: str, zone: str, expected: datetime | None) -> None:
 
 def test_a_listed_video_carries_it(tmp_path: Path) -> None:
     (tmp_path / "2024-07-01.mp4").write_bytes(b"x")
-    (video,) = list_videos(str(tmp_path), None, CatalogConfig(recorded_pattern=DAY))
-    assert isinstance(video, Video) and video.recorded_at == datetime(2024, 7, 1, tzinfo=UTC)
-    assert next(videos_of(listed_table([video]))).recorded_at == video.recorded_at
-    (plain,) = list_videos(str(tmp_path), None, CatalogConfig())
-    assert isinstance(plain, Video) and (plain.recorded_at, plain.video_id) == (None, video.video_id)
+    (video,), _ = listed(str(tmp_path), CatalogConfig(recorded_pattern=DAY, time_zone="Asia/Tokyo"))
+    assert video.recorded_at == datetime(2024, 6, 30, 15, tzinfo=UTC)
+    assert (video.recorded_from, video.recorded_zone) == ("name", "Asia/Tokyo")
+    (plain,), _ = listed(str(tmp_path), CatalogConfig())
+    assert (plain.recorded_at, plain.recorded_from, plain.recorded_zone) == (None, "", "")
+    assert plain.video_id == video.video_id
 
 
 @pytest.mark.parametrize(

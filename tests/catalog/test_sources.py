@@ -9,18 +9,20 @@ import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.catalog.listed import listed
 
 from shotlake import storage
-from shotlake.catalog.listing import Skipped, list_videos
 from shotlake.catalog.sources import list_source, span
 from shotlake.config import CatalogConfig
 from shotlake.errors import BadInventory, BadTable, SourceMissing
 from shotlake.records import Video
+from shotlake.storage import ObjectInfo
 
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 OBJECTS = [
@@ -51,6 +53,10 @@ def parquet_file() -> bytes:
     return out.getvalue()
 
 
+def objects(root: str, **more: Any) -> list[ObjectInfo]:
+    return [found for page in list_source(root, **more) for found in storage.objects_of(page)]
+
+
 def put_inventory(root: str, kind: str, data: bytes) -> str:
     bucket, _, prefix = root.removeprefix("s3://").partition("/")
     schema = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, LastModifiedDate, ETag, StorageClass"
@@ -72,9 +78,10 @@ def put_inventory(root: str, kind: str, data: bytes) -> str:
 @pytest.mark.parametrize(("kind", "data"), [("CSV", csv_file()), ("Parquet", parquet_file())], ids=["csv", "parquet"])
 def test_an_inventory_lists_the_latest_versions(s3_root: str, kind: str, data: bytes) -> None:
     uri = put_inventory(s3_root, kind, data)
-    video, cold = list_videos(uri, "tv", CatalogConfig())
+    (video,), (cold,) = listed(uri, CatalogConfig(), "tv")
     assert video == Video("s3://archive/a b/ü+%2F.mp4", "e1", 7, AT, "tv", "v1")
-    assert cold == Skipped("s3://archive/cold.mp4", "cold.mp4", 7, "storage class DEEP_ARCHIVE")
+    assert (cold["uri"], cold["size_bytes"]) == ("s3://archive/cold.mp4", 7)
+    assert (cold["key"], cold["reason"]) == ("cold.mp4", "storage class DEEP_ARCHIVE")
     assert span(uri) == "s3://archive"
 
 
@@ -110,7 +117,7 @@ def test_a_list_of_uris_is_a_source(tmp_path: Path, suffix: str) -> None:
         source.write_text("title,uri\n" + "".join(f'x,"{uri}"\n' for uri in uris))
     else:
         source.write_text("# mine\n\n" + "\n".join(uris))
-    there, gone = list_source(str(source))
+    there, gone = objects(str(source))
     assert (there.uri, there.size_bytes, there.etag) == (uris[0], 3, storage.stat(uris[0]).etag)
     assert (gone.uri, gone.size_bytes, gone.etag) == (uris[1], 0, "")
     assert span(str(source)) == str(tmp_path / "news")
@@ -121,7 +128,7 @@ def test_a_table_that_describes_its_objects_is_believed(tmp_path: Path) -> None:
     uris = ["s3://b/2", "s3://b/1", str(tmp_path / "asked.mp4")]
     Path(uris[2]).write_bytes(b"abc")
     pq.write_table(pa.table({"uri": uris, **columns, "storage_class": ["", "GLACIER", ""]}), tmp_path / "l.parquet")
-    asked, cold, warm = list_source(str(tmp_path / "l.parquet"))
+    asked, cold, warm = objects(str(tmp_path / "l.parquet"))
     assert (asked.uri, asked.size_bytes, asked.etag) == (uris[2], 3, storage.stat(uris[2]).etag)
     assert (cold.uri, cold.key, cold.size_bytes, cold.etag, cold.storage_class) == (uris[1], "b/1", 8, "e2", "GLACIER")
     assert (warm.etag, warm.modified_at) == ("e1", AT)
@@ -133,7 +140,7 @@ def test_a_table_that_describes_its_objects_is_believed(tmp_path: Path) -> None:
 def test_rows_that_somebody_else_reads_are_a_source_too() -> None:
     columns = {"etag": ["e"] * 3, "size_bytes": [1] * 3, "modified_at": [AT] * 3}
     rows = pa.table({"uri": ["s3://b/n/2", "s3://b/n/1/x", "s3://b/n/2"], **columns})
-    found = list_source("s3://lake/table", rows=lambda: rows.to_batches(1))
+    found = objects("s3://lake/table", rows=lambda: rows.to_batches(1))
     assert [info.uri for info in found] == ["s3://b/n/1/x", "s3://b/n/2"]
     assert span("s3://lake/table", lambda: rows.to_batches(1)) == "s3://b/n"
     assert span("s3://lake/table", list) == "/"
@@ -155,5 +162,5 @@ def test_a_list_without_the_column_is_refused(tmp_path: Path) -> None:
 
 def test_objects_that_are_being_written_wait(tmp_path: Path) -> None:
     (tmp_path / "new.mp4").write_bytes(b"x")
-    (found,) = list_videos(str(tmp_path), None, CatalogConfig(settle_s=3600))
-    assert isinstance(found, Skipped) and found.reason == "modified less than 3600 s ago"
+    videos, (found,) = listed(str(tmp_path), CatalogConfig(settle_s=3600))
+    assert (videos, found["reason"]) == ([], "modified less than 3600 s ago")

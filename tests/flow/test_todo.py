@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.catalog.listed import listed_table
 from tests.flow.lakes import local_config, run
 
-from shotlake.catalog.changes import listed_table
 from shotlake.config import CatalogConfig
 from shotlake.flow.todo import Todo
 from shotlake.records import Video

@@ -7,7 +7,7 @@ content is its video_id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,28 +22,6 @@ from shotlake.records import ClipSpec, Video, cell_count
 from shotlake.storage import datetimes
 
 UNITS_A_SLICE = 1_000_000  # bounds the memory of the arithmetic; the units themselves take about 80 bytes each
-
-LISTED = pa.schema(
-    [
-        ("video_id", pa.string()),
-        ("uri", pa.string()),
-        ("etag", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("modified_at", pa.timestamp("us", "UTC")),
-        ("collection", pa.string()),
-        ("version_id", pa.string()),
-        ("recorded_at", pa.timestamp("us", "UTC")),
-        ("recorded_from", pa.string()),
-        ("recorded_zone", pa.string()),
-        ("metadata", pa.map_(pa.string(), pa.string())),
-    ]
-)
-
-
-def listed_table(videos: Iterable[Video]) -> pa.Table:
-    """Listed videos as a table with the columns of LISTED."""
-    rows = list(videos)
-    return pa.table({f.name: pa.array([getattr(v, f.name) for v in rows], f.type) for f in LISTED}, schema=LISTED)
 
 
 def videos_of(listed: pa.Table) -> Iterator[Video]:

@@ -11,23 +11,24 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
+import pyarrow as pa
+
 from shotlake import storage
-from shotlake.storage import ObjectInfo
 
 STREAMS = 8
-AHEAD = 10_000  # objects that a stream lists before somebody takes them
-ALONE = 2_000  # a tree of so many objects is not worth a second stream
+AHEAD = 10  # pages of 1,000 objects that a stream lists before somebody takes them
+ALONE = 2  # a tree of so many pages is not worth a second stream
 ENOUGH = 4 * STREAMS  # folders, so that the streams end at about the same time
 
-Stream = tuple[Iterator[ObjectInfo], Future[list[ObjectInfo]]]
+Stream = tuple[Iterator[pa.RecordBatch], Future[list[pa.RecordBatch]]]
 
 
-def list_tree(root: str, cuts: Sequence[str] = ()) -> Iterator[ObjectInfo]:
-    """Every object under a root, in key order; `cuts` are ascending keys, of which folders are looked for if none.
+def list_tree(root: str, cuts: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """Every object under a root, as pages in key order; `cuts` are ascending keys, else folders are looked for.
 
     Errors: as `storage.list_objects`.
     """
-    rest = storage.list_objects(root)
+    rest = storage.list_pages(root)
     first = list(islice(rest, ALONE))
     yield from first
     if len(first) < ALONE:
@@ -35,7 +36,7 @@ def list_tree(root: str, cuts: Sequence[str] = ()) -> Iterator[ObjectInfo]:
     if not storage.is_remote(root):  # a disk gives what it has to one reader as fast as to many
         yield from rest
         return
-    last = first[-1].key
+    last = storage.last_key(first[-1])
     yield from _side_by_side(root, [last, *(cut for cut in cuts or folder_cuts(root) if cut > last)])
 
 
@@ -48,23 +49,23 @@ def folder_cuts(root: str) -> list[str]:
     return sorted(folder + " " for folder in found)  # behind the folder's marker, before what lies in it
 
 
-def _side_by_side(root: str, cuts: Sequence[str]) -> Iterator[ObjectInfo]:
-    """The objects behind the first cut; every stream is AHEAD of its turn by one request of a pool."""
+def _side_by_side(root: str, cuts: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The pages behind the first cut; every stream is AHEAD of its turn by one request of a pool."""
     ranges = deque(zip(cuts, [*cuts[1:], None]))
     with ThreadPoolExecutor(min(STREAMS, len(ranges)), "list") as pool:
 
-        def ask(objects: Iterator[ObjectInfo]) -> Stream:
-            return objects, pool.submit(lambda: list(islice(objects, AHEAD)))
+        def ask(pages: Iterator[pa.RecordBatch]) -> Stream:
+            return pages, pool.submit(lambda: list(islice(pages, AHEAD)))
 
         def begin() -> Stream:
-            return ask(storage.list_objects(root, *ranges.popleft()))
+            return ask(storage.list_pages(root, *ranges.popleft()))
 
         streams = deque(begin() for _ in range(min(STREAMS, len(ranges))))
         while streams:
-            objects, coming = streams.popleft()
+            pages, coming = streams.popleft()
             part = coming.result()
             if len(part) == AHEAD:
-                streams.appendleft(ask(objects))
+                streams.appendleft(ask(pages))
             elif ranges:
                 streams.append(begin())
             yield from part

@@ -1,36 +1,43 @@
-"""What lies under a root: a `Video` for each object to probe, a `Skipped` with its reason for every other.
+"""What lies under a root, in pages: every object with the reason why it is not probed, or with none.
 
 Nothing is judged by its extension except the suffixes that the configuration names; content decides when it is probed.
+A page is judged at once: rules are asked of columns, since a listing of millions is as fast as what is done to each.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from shotlake import storage
 from shotlake.catalog.recorded import recorded_at
 from shotlake.catalog.sources import list_source
 from shotlake.catalog.tables import Rows
 from shotlake.config import CatalogConfig
-from shotlake.records import Video
-from shotlake.storage import ObjectInfo
+from shotlake.records import stable_id
 
-BEGIN_OF_TIME, END_OF_TIME = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A listed object that is not probed; `key` is relative to the root."""
-
-    uri: str
-    key: str
-    size_bytes: int
-    reason: str
+LISTED = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("uri", pa.string()),
+        ("etag", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_at", pa.timestamp("us", "UTC")),
+        ("collection", pa.string()),
+        ("version_id", pa.string()),
+        ("recorded_at", pa.timestamp("us", "UTC")),
+        ("recorded_from", pa.string()),
+        ("recorded_zone", pa.string()),
+        ("metadata", pa.map_(pa.string(), pa.string())),
+    ]
+)
+"""Videos as they were listed: what `records.Video` has of one, of many, behind its id."""
 
 
 def default_collection(root: str) -> str:
@@ -38,89 +45,83 @@ def default_collection(root: str) -> str:
     return storage.normalise(root).removeprefix("s3://").rstrip("/").rpartition("/")[2] or "root"
 
 
-def list_videos(
+def list_archive(
     root: str,
-    collection: str | None,
     config: CatalogConfig,
     lake_root: str | None = None,
     cuts: Sequence[str] = (),
     rows: Rows | None = None,
-) -> Iterator[Video | Skipped]:
-    """Every object of a source, in the order of their URIs; a lake that lies under it is left out in silence.
+) -> Iterator[pa.RecordBatch]:
+    """Pages (`storage.OBJECTS`) of every object of a source in the order of their URIs, each with its reason or "".
 
-    `cuts`: URIs between which a prefix may be listed side by side, ascending; its folders are looked for if there are
-    none. `rows`: those of a table of URIs that this room cannot open.
+    A lake that lies under it is left out in silence. `cuts`: URIs between which a prefix may be listed side by side,
+    ascending; its folders are looked for if there are none. `rows`: of a table of URIs that this room cannot open.
     Errors: SourceMissing, AccessDenied, BadInventory, BadTable, StoreError; ConfigError for a pattern that is none.
     """
     root = storage.normalise(root)
     own = storage.normalise(lake_root) + "/" if lake_root else None
-    name = collection or default_collection(root)
-    rules = SkipRules(config, datetime.now(UTC))
-    for found in list_source(root, cuts, rows):
-        if own and found.uri.startswith(own):
-            continue
-        reason = rules.reason(found)
-        if reason:
-            yield Skipped(found.uri, found.key, found.size_bytes, reason)
-        else:
-            video = Video(found.uri, found.etag, found.size_bytes, found.modified_at, name, found.version_id)
-            recorded = recorded_at(found.key, config) if config.recorded_pattern else None
-            yield _dated(video, recorded, config.time_zone) if recorded else video
+    now = datetime.now(UTC)
+    for page in list_source(root, cuts, rows):
+        if own and pc.any(lies_within := pc.starts_with(page["uri"], own)).as_py():
+            page = page.filter(pc.invert(lies_within))
+        yield _judged(page, config, now)
 
 
-def _dated(video: Video, recorded_at: datetime, time_zone: str) -> Video:
-    return replace(video, recorded_at=recorded_at, recorded_from="name", recorded_zone=time_zone)
+def videos_in(found: pa.Table | pa.RecordBatch, collection: str, config: CatalogConfig) -> pa.Table:
+    """The objects of a listing that are probed, with the columns of LISTED."""
+    kept = pa.table(found.filter(pc.equal(found["reason"], "")))
+    n = len(kept)
+    named = zip(*(kept[name].to_pylist() for name in ("uri", "etag", "size_bytes")), strict=True)
+    moments = [recorded_at(key, config) for key in kept["key"].to_pylist()] if config.recorded_pattern else [None] * n
+    recorded = pa.array(moments, LISTED.field("recorded_at").type)
+    columns = {
+        "video_id": pa.array([stable_id(*name) for name in named], pa.string()),
+        "collection": pa.repeat(collection, n),
+        "recorded_at": recorded,
+        "recorded_from": pc.if_else(recorded.is_valid(), "name", ""),
+        "recorded_zone": pc.if_else(recorded.is_valid(), config.time_zone, ""),
+        "metadata": pa.MapArray.from_arrays(np.zeros(n + 1, np.int32), *[pa.array([], pa.string())] * 2),
+    }
+    return pa.table({f.name: columns[f.name] if f.name in columns else kept[f.name] for f in LISTED}, schema=LISTED)
 
 
-class SkipRules:
-    """Why objects are not probed: what the configuration says, made ready once, since every object is asked about."""
-
-    def __init__(self, config: CatalogConfig, now: datetime) -> None:
-        self._config = config
-        self._include = [] if "**" in config.include else [_pattern(glob) for glob in config.include]
-        self._exclude = [(glob, _pattern(glob)) for glob in config.exclude]
-        self._suffixes = tuple(suffix.lower() for suffix in config.skip_suffixes)
-        self._min_bytes, self._max_bytes = config.min_bytes, config.max_bytes or math.inf
-        self._settled = now - timedelta(seconds=config.settle_s) if config.settle_s else END_OF_TIME
-        self._since = config.modified_since or BEGIN_OF_TIME
-        self._classes = frozenset(config.skip_storage_classes)
-
-    def reason(self, found: ObjectInfo) -> str:
-        """Why an object is not probed, or "" if it is."""
-        key, config = found.key, self._config
-        if key.endswith("/"):
-            return "folder marker"
-        if not is_unicode(found.uri):
-            return "name is not UTF-8"
-        if self._include and not any(pattern.fullmatch(key) for pattern in self._include):
-            return "not in catalog.include"
-        for glob, pattern in self._exclude:
-            if pattern.fullmatch(key):
-                return f"excluded by {glob}"
-        if key.lower().endswith(self._suffixes):
-            return f"suffix {next(suffix for suffix in self._suffixes if key.lower().endswith(suffix))}"
-        if found.size_bytes < self._min_bytes:
-            return f"smaller than {config.min_bytes} bytes"
-        if found.size_bytes > self._max_bytes:
-            return f"larger than {config.max_bytes} bytes"
-        if found.storage_class in self._classes:
-            return f"storage class {found.storage_class}"
-        if found.modified_at > self._settled:
-            return f"modified less than {config.settle_s:g} s ago"
-        if found.modified_at < self._since:
-            return f"modified before {self._since:%Y-%m-%dT%H:%M:%SZ}"
-        return ""
+def _judged(page: pa.RecordBatch, config: CatalogConfig, now: datetime) -> pa.RecordBatch:
+    """The page with the first reason that holds for each object."""
+    reasons = page["reason"]
+    for reason, holds in _objections(page, config, now):
+        if pc.any(holds).as_py():
+            reasons = pc.if_else(pc.and_(holds, pc.equal(reasons, "")), reason, reasons)
+    return page.set_column(page.schema.get_field_index("reason"), page.schema.field("reason"), reasons)
 
 
-def is_unicode(text: str) -> bool:
-    """False for a name that Arrow cannot hold."""
-    if text.isascii():  # told without looking at a letter, and most keys of an archive are
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _objections(page: pa.RecordBatch, config: CatalogConfig, now: datetime) -> Iterator[tuple[str, pa.Array]]:
+    """Reasons why objects are not probed, the first ones first, and of which objects [N] each holds."""
+    keys, sizes, modified = page["key"], page["size_bytes"], page["modified_at"]
+    yield "folder marker", pc.ends_with(keys, "/")
+    if "**" not in config.include:
+        yield "not in catalog.include", pc.invert(_match(keys, config.include))
+    for glob in config.exclude:
+        yield f"excluded by {glob}", _match(keys, [glob])
+    lower = pc.utf8_lower(keys)
+    for suffix in map(str.lower, config.skip_suffixes):
+        yield f"suffix {suffix}", pc.ends_with(lower, suffix)
+    if config.min_bytes:
+        yield f"smaller than {config.min_bytes} bytes", pc.less(sizes, config.min_bytes)
+    if config.max_bytes:
+        yield f"larger than {config.max_bytes} bytes", pc.greater(sizes, config.max_bytes)
+    for storage_class in config.skip_storage_classes:
+        yield f"storage class {storage_class}", pc.equal(page["storage_class"], storage_class)
+    if config.settle_s:
+        settled = now - timedelta(seconds=config.settle_s)
+        yield f"modified less than {config.settle_s:g} s ago", pc.greater(modified, pa.scalar(settled, modified.type))
+    if since := config.modified_since:
+        yield f"modified before {since:%Y-%m-%dT%H:%M:%SZ}", pc.less(modified, pa.scalar(since, modified.type))
+
+
+def _match(keys: pa.Array, globs: Sequence[str]) -> pa.Array:
+    """[N] whether a key is matched by any of the globs."""
+    patterns = [_pattern(glob) for glob in globs]
+    return pa.array([any(pattern.fullmatch(key) for pattern in patterns) for key in keys.to_pylist()], pa.bool_())
 
 
 @cache

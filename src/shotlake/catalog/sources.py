@@ -39,16 +39,16 @@ _TOLD = ("etag", "size_bytes", "modified_at", "version_id", "storage_class")  # 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def list_source(root: str, cuts: Sequence[str] = (), rows: Rows | None = None) -> Iterator[ObjectInfo]:
-    """Every object of a source, by URI; `cuts` are URIs at which a tree is cut to be listed side by side.
+def list_source(root: str, cuts: Sequence[str] = (), rows: Rows | None = None) -> Iterator[pa.RecordBatch]:
+    """Every object of a source, as pages with the columns of `storage.OBJECTS`, by URI.
 
-    `rows`: those of a table of URIs that is no file. Errors: SourceMissing, AccessDenied, BadInventory, BadTable,
-    StoreError.
+    `cuts`: URIs at which a tree is cut to be listed side by side. `rows`: those of a table of URIs that is no file.
+    Errors: SourceMissing, AccessDenied, BadInventory, BadTable, StoreError.
     """
     if root.endswith(MANIFEST):
-        yield from in_order(read_inventory(root))
+        yield from storage.pages_of(in_order(read_inventory(root)))
     elif rows or is_list(root):
-        yield from in_order(_listed(root, rows or _rows_of(root)))
+        yield from storage.pages_of(in_order(_listed(root, rows or _rows_of(root))))
     else:
         yield from list_tree(root, [cut.removeprefix(root + "/") for cut in cuts])
 

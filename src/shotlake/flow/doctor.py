@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -85,7 +86,7 @@ def _credentials(config: Config, source: str) -> Found:
 def _source(source: str) -> Found:
     """List it and read the first byte of its first object that has one."""
     root = storage.normalise(source)
-    for info in list_source(root, rows=delta_rows(root)):
+    for info in chain.from_iterable(map(storage.objects_of, list_source(root, rows=delta_rows(root)))):
         if info.size_bytes:
             with storage.open_object(info.uri, info.etag, info.size_bytes, storage.PROBE_BLOCK_BYTES) as reader:
                 reader.read(1)

@@ -7,25 +7,24 @@ rows of its range, and the files of other ranges are not opened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shotlake.catalog.changes import Again, compare, listed_table, lost_with, progress
-from shotlake.catalog.fanout import AHEAD
-from shotlake.catalog.listing import Skipped, default_collection, is_unicode, list_videos
+from shotlake.catalog.changes import Again, compare, lost_with, progress
+from shotlake.catalog.listing import default_collection, list_archive, videos_in
 from shotlake.catalog.metadata import Metadata, retold
 from shotlake.config import Config
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.tables import delta_rows, metadata_of
-from shotlake.records import Video
+from shotlake.storage import NOT_UNICODE, OBJECTS
 from shotlake.table.erase import listed_again
 from shotlake.table.lake import Lake
 from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units, known_videos, newest, sampled_uris
 
+CUT_EVERY = 10_000  # objects of the last catalog between two cuts of a listing
 PORTION = 50_000  # listed objects that are compared with the lake together
 
 REPLACED = pa.schema([("video_id", pa.string()), ("uri", pa.string()), ("now", pa.string()), ("is_open", pa.bool_())])
@@ -50,7 +49,7 @@ class Portion:
     """
 
     counts: Counter[str]
-    skipped: list[Skipped]
+    skipped: pa.Table  # OBJECTS
     vanished: pa.Table
     replaced: pa.Table  # REPLACED
     waiting: pa.Table  # LISTED
@@ -62,25 +61,40 @@ def portions(root: str, scope: Scope) -> Iterator[Portion]:
     """List a root and find out what of it is new, changed, unfinished or to be tried again."""
     start = ""
     cuts = sampled_uris(
-        scope.lake, "videos", pc.field("root") == root, AHEAD
+        scope.lake, "videos", pc.field("root") == root, CUT_EVERY
     )  # a flat prefix can be cut by what was there the last time only
     config = scope.config.catalog
     metadata = metadata_of(root, config)
-    items = list_videos(root, default_collection(root), config, scope.lake.root, cuts, delta_rows(root))
-    while part := list(islice(items, PORTION)):
-        last = max((item.uri for item in part if is_unicode(item.uri)), default="")
+    pages = list_archive(root, config, scope.lake.root, cuts, delta_rows(root))
+    for found in _parts(pages):
+        last = pc.max(found.filter(_is_named(found))["uri"]).as_py()
         within = UriRange.between(start, last) if last else UriRange("", "")
-        yield _compared(part, within, root, scope, metadata)
+        yield _compared(found, within, root, scope, metadata)
         start = within.end or start
-    yield _compared([], UriRange(start), root, scope, None)  # what vanished behind the last one
+    yield _compared(OBJECTS.empty_table(), UriRange(start), root, scope, None)  # what vanished behind the last one
 
 
-def _compared(
-    part: list[Video | Skipped], within: UriRange, root: str, scope: Scope, metadata: Metadata | None
-) -> Portion:
+def _parts(pages: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same objects, PORTION at a time."""
+    rest = OBJECTS.empty_table()
+    for page in pages:
+        rest = pa.concat_tables([rest, pa.table(page)])
+        while len(rest) >= PORTION:
+            yield rest.slice(0, PORTION)
+            rest = rest.slice(PORTION)
+    if len(rest):
+        yield rest
+
+
+def _is_named(found: pa.Table) -> pa.ChunkedArray:
+    """[N] False where the URI of an object is only written out."""
+    return pc.not_equal(found["reason"], NOT_UNICODE)
+
+
+def _compared(found: pa.Table, within: UriRange, root: str, scope: Scope, metadata: Metadata | None) -> Portion:
     lake, key, again = scope.lake, scope.space.key, scope.again
-    skipped = [item for item in part if isinstance(item, Skipped)]
-    listed = listed_table(item for item in part if isinstance(item, Video))
+    skipped = found.filter(pc.not_equal(found["reason"], ""))
+    listed = videos_in(found, default_collection(root), scope.config.catalog)
     listed = metadata.fill(listed) if metadata else listed
     back, erased = listed_again(lake, listed["video_id"].combine_chunks(), key)
     listed = listed.filter(pc.invert(pc.is_in(listed["video_id"], erased)))
@@ -94,18 +108,18 @@ def _compared(
     settled = pa.concat_arrays([rows["video_id"].combine_chunks() for rows in (standing.complete, standing.exhausted)])
     waiting = listed.filter(pc.invert(pc.is_in(listed["video_id"], settled)))
     counts = Counter(
-        listed=len(part),
+        listed=len(found),
         skipped=len(skipped) + len(erased),
         unchanged=len(standing.complete),
         failed=len(standing.exhausted),
         vanished=len(changes.vanished),
         deferred=len(waiting),
     )
-    before = set(known.filter(pc.equal(known["status"], "skipped"))["uri"].to_pylist())
+    before = known.filter(pc.equal(known["status"], "skipped"))["uri"].combine_chunks()
     replaced = _replaced(ever, listed, waiting)
     if again.codes:  # the rest waits for an ordinary run
         waiting = waiting.filter(pc.is_in(waiting["video_id"], lost_with(units, again.codes)))
-    new = [item for item in skipped if item.uri not in before]
+    new = skipped.filter(pc.and_not(_is_named(skipped), pc.is_in(skipped["uri"], before)))
     told = retold(changes.unchanged, known) if metadata else known.slice(0, 0)
     return Portion(counts, new, changes.vanished, replaced, waiting, back, told)
 

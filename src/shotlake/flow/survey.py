@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake import storage
-from shotlake.catalog.listing import Skipped, default_collection
+from shotlake.catalog.listing import default_collection
 from shotlake.catalog.sources import is_list, list_source, span
 from shotlake.config import CatalogConfig
 from shotlake.flow.portions import REPLACED, portions
@@ -85,12 +85,13 @@ def supersede(found: Survey, run: Run) -> None:
         run.append("retired", table_of(RETIRED, gone))
 
 
-def _record_skipped(skipped: list[Skipped], root: str, run: Run) -> None:
+def _record_skipped(skipped: pa.Table, root: str, run: Run) -> None:
     """A row of `videos` for each, with its reason."""
     collection, now = default_collection(root), datetime.now(UTC)
     by_reason: dict[str, list[tuple[Video, None]]] = {}
-    for item in skipped:
-        by_reason.setdefault(item.reason, []).append((Video(item.uri, "", item.size_bytes, now, collection), None))
+    for row in skipped.select(["uri", "size_bytes", "reason"]).to_pylist():
+        video = Video(row["uri"], "", row["size_bytes"], now, collection)
+        by_reason.setdefault(row["reason"], []).append((video, None))
     rows = [video_rows(videos, root, run.run_id, now, "skipped", reason) for reason, videos in by_reason.items()]
     if rows:
         run.append("videos", pa.concat_tables(rows))

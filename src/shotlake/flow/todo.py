@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shotlake.catalog.changes import LISTED, videos_of
+from shotlake.catalog.changes import videos_of
+from shotlake.catalog.listing import LISTED
 from shotlake.config import CatalogConfig
 from shotlake.records import Video
 

@@ -6,11 +6,12 @@ import getpass
 from dataclasses import asdict
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake import storage
-from shotlake.catalog.changes import listed_table, match_moved
-from shotlake.catalog.listing import default_collection, list_videos
+from shotlake.catalog.changes import match_moved
+from shotlake.catalog.listing import default_collection, list_archive, videos_in
 from shotlake.config import Config
 from shotlake.errors import SourceMissing, UsageError
 from shotlake.flow.build_index import build_index, index_root
@@ -19,7 +20,6 @@ from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.index.prune import prune
 from shotlake.index.publish import POINTERS, list_embed_keys
-from shotlake.records import Video
 from shotlake.table.committer import Committer, recover
 from shotlake.table.erase import erase, find_videos
 from shotlake.table.lake import Lake
@@ -51,8 +51,8 @@ def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, 
     known = latest_videos(lake, old)
     if not len(known):
         raise SourceMissing(f"the lake knows nothing of {old!r}; give the root as it was backfilled")
-    found = list_videos(new, default_collection(new), config.catalog, lake.root)
-    listed = listed_table(item for item in found if isinstance(item, Video))
+    found = pa.Table.from_batches(list_archive(new, config.catalog, lake.root), storage.OBJECTS)
+    listed = videos_in(found, default_collection(new), config.catalog)
     moves = [Move(old_id, video) for old_id, video in match_moved(listed, known, new, old)]
     with Lease.acquire(lake.root, space.key, new, run_id, config.table.lease_s) as lease:
         recover(lake, lease)

@@ -12,13 +12,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import pyarrow as pa
+
 from shotlake.errors import AlreadyExists, ConfigError, NotFound, ShotlakeError, SourceMissing, UnsafeStore
 from shotlake.storage import local
 from shotlake.storage.again import patiently
-from shotlake.storage.objects import BLOCK_BYTES, PROBE_BLOCK_BYTES, ObjectInfo, ObjectReader, datetimes
+from shotlake.storage.objects import (
+    BLOCK_BYTES,
+    NOT_UNICODE,
+    OBJECTS,
+    PROBE_BLOCK_BYTES,
+    ObjectInfo,
+    ObjectReader,
+    datetimes,
+    last_key,
+    objects_of,
+    pages_of,
+)
 
 __all__ = [
     "BLOCK_BYTES",
+    "NOT_UNICODE",
+    "OBJECTS",
     "PROBE_BLOCK_BYTES",
     "ObjectInfo",
     "ObjectReader",
@@ -32,10 +47,14 @@ __all__ = [
     "folders",
     "is_remote",
     "join",
+    "last_key",
     "list_objects",
+    "list_pages",
     "names",
     "normalise",
+    "objects_of",
     "open_object",
+    "pages_of",
     "patiently",
     "read_bytes",
     "stat",
@@ -75,6 +94,11 @@ def list_objects(root: str, after: str = "", until: str | None = None) -> Iterat
     Errors: SourceMissing (no such folder or bucket), AccessDenied.
     """
     yield from _store(root).list_objects(root, after, until)
+
+
+def list_pages(root: str, after: str = "", until: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The same as pages with the columns of OBJECTS: what it takes to list millions. Errors: as `list_objects`."""
+    yield from _store(root).list_pages(root, after, until)
 
 
 def folders(root: str, below: str = "") -> list[str]:

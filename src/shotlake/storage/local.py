@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+
 from shotlake.errors import AccessDenied, AlreadyExists, NotFound, SourceChanged, SourceMissing, StoreError
-from shotlake.storage.objects import ObjectInfo, ObjectReader
+from shotlake.storage.objects import ObjectInfo, ObjectReader, pages_of
 
 
 def list_objects(root: str, after: str = "", until: str | None = None) -> Iterator[ObjectInfo]:
@@ -29,6 +31,11 @@ def list_objects(root: str, after: str = "", until: str | None = None) -> Iterat
             return
         if found.key > after:
             yield found
+
+
+def list_pages(root: str, after: str = "", until: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The same as pages with the columns of OBJECTS."""
+    return pages_of(list_objects(root, after, until))
 
 
 def folders(root: str, below: str = "") -> list[str]:

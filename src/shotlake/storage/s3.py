@@ -19,11 +19,21 @@ from obstore.exceptions import InvalidPathError
 
 from shotlake.errors import AlreadyExists, NotFound, ShotlakeError, SourceMissing
 from shotlake.storage.again import TRIES, is_transient, patient, patiently, pause_s
-from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader, datetimes, parts
+from shotlake.storage.objects import (
+    BLOCK_BYTES,
+    OBJECTS,
+    PAGE,
+    PART_BYTES,
+    ObjectInfo,
+    ObjectReader,
+    last_key,
+    objects_of,
+    pages_of,
+    parts,
+)
 from shotlake.storage.s3_client import bucket_of, call_s3, filesystem, s3_errors, split
 
 _BROKEN_BODY = (aiohttp.ClientError, HTTPClientError, OSError, EOFError)
-PAGE = 1_000  # keys that a store lists in one answer
 WHOLE_BYTES = 64 << 20  # objects up to this are read into memory by parallel requests of PART_BYTES
 
 _sent: ContextVar[list[int] | None] = ContextVar("sent", default=None)
@@ -34,20 +44,26 @@ def list_objects(root: str, after: str = "", until: str | None = None) -> Iterat
 
     Errors: SourceMissing, AccessDenied, StoreError.
     """
+    for page in list_pages(root, after, until):
+        yield from objects_of(page)
+
+
+def list_pages(root: str, after: str = "", until: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The same as pages with the columns of OBJECTS: an object of Python an object takes longer than all else."""
     bucket, prefix = split(root)
     last = after
     try:
-        for found in _list_patiently(root, after, until):
-            last = found.key
-            yield found
+        for page in _list_patiently(root, after, until):
+            last = last_key(page)
+            yield page
     except InvalidPathError:  # keys with '//', '/../' or a newline: s3fs goes on behind the last one
-        for found in _within(_list_s3fs(bucket, prefix, last), last, until):
-            last = found.key
-            yield found
+        for page in _within(_list_s3fs(bucket, prefix, last), last, until):
+            last = last_key(page)
+            yield page
     except NotFound:
         raise SourceMissing(f"there is no bucket {bucket!r}; check the name and the region") from None
     if not last and prefix and until is None and _exists(root):
-        yield stat(root)
+        yield from pages_of([stat(root)])
 
 
 @patient
@@ -200,27 +216,30 @@ def _get_range(bucket: str, key: str, etag: str, span: tuple[int, int], sent: li
     return bytes(sync(system.loop, fetch_all))
 
 
-def _within(pages: Iterable[list[ObjectInfo]], after: str, until: str | None) -> Iterator[ObjectInfo]:
+def _within(pages: Iterable[pa.RecordBatch], after: str, until: str | None) -> Iterator[pa.RecordBatch]:
     """The objects of (after, until]: where an odd key was the bound, a store may have begun a little before it."""
     for page in pages:
-        if page and page[0].key <= after:
-            page = [found for found in page if found.key > after]
-        if until is not None and page and page[-1].key > until:
-            yield from (found for found in page if found.key <= until)
+        ends = until is not None and last_key(page) > until
+        if page["key"][0].as_py() <= after:
+            page = page.filter(pc.greater(page["key"], after))
+        if ends:
+            page = page.filter(pc.less_equal(page["key"], until))
+        if len(page):
+            yield page
+        if ends:
             return
-        yield from page
 
 
-def _list_patiently(root: str, after: str, until: str | None) -> Iterator[ObjectInfo]:
+def _list_patiently(root: str, after: str, until: str | None) -> Iterator[pa.RecordBatch]:
     """What obstore lists; where a page breaks off, which it does not ask for again, on behind the last object."""
     bucket, prefix = split(root)
     failures = 0
     while True:
         try:
             with s3_errors(root):
-                for found in _within(_list_obstore(bucket, prefix, after), after, until):
-                    after, failures = found.key, 0
-                    yield found
+                for page in _within(_list_obstore(bucket, prefix, after), after, until):
+                    after, failures = last_key(page), 0
+                    yield page
             return
         except ShotlakeError as error:
             failures += 1
@@ -229,36 +248,51 @@ def _list_patiently(root: str, after: str, until: str | None) -> Iterator[Object
             time.sleep(pause_s(failures - 1))
 
 
-def _list_obstore(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectInfo]]:
-    """Pages of objects; as Arrow, because a dict an object would take more time than the rest of a listing."""
+def _list_obstore(bucket: str, prefix: str, after: str) -> Iterator[pa.RecordBatch]:
+    """Pages of objects, none empty."""
     start = _join_key(prefix, after) if after else None
     try:
         pages = obstore.list(bucket_of(bucket), prefix or None, offset=start, chunk_size=PAGE, return_arrow=True)
     except ValueError as error:  # what it says of an odd key that it is given, not met with
         raise InvalidPathError(str(error)) from None
-    for page in pages:
-        yield _objects(pa.record_batch(page), bucket, prefix)
+    for found in pages:
+        if len(page := pa.record_batch(found)):
+            yield _as_objects(page, bucket, prefix)
 
 
-def _objects(page: pa.RecordBatch, bucket: str, prefix: str) -> list[ObjectInfo]:
-    paths, sizes = page.column("path").to_pylist(), page.column("size").to_pylist()
-    start, skipped = f"s3://{bucket}/", len(prefix) + 1 if prefix else 0
-    uris, keys = [start + path for path in paths], [path[skipped:] for path in paths]
-    for number, size in enumerate(sizes):
-        # obstore drops the slash of a folder marker, which is an empty object
-        if not size and _exists(uris[number] + "/"):
-            keys[number] += "/"
-    etags = pc.utf8_trim(pc.fill_null(page.column("e_tag"), ""), '"').to_pylist()
-    modified, versions = datetimes(page.column("last_modified")), page.column("version").to_pylist()
-    return list(map(ObjectInfo, uris, keys, sizes, etags, modified, versions))
+def _as_objects(found: pa.RecordBatch, bucket: str, prefix: str) -> pa.RecordBatch:
+    """A page of obstore's columns with those of OBJECTS."""
+    start, sizes = f"s3://{bucket}/", found["size"].cast(pa.int64())
+    paths = _with_markers(found["path"].cast(pa.string()), sizes, start)
+    columns = {
+        "uri": pc.binary_join_element_wise(start, paths, ""),
+        "key": pc.utf8_slice_codeunits(paths, len(prefix) + 1) if prefix else paths,
+        "size_bytes": sizes,
+        "etag": pc.utf8_trim(pc.fill_null(found["e_tag"], ""), '"').cast(pa.string()),
+        "modified_at": found["last_modified"].cast(pa.timestamp("us", "UTC")),
+        "version_id": found["version"].cast(pa.string()),
+    }
+    nothing = pa.repeat("", len(found))
+    return pa.record_batch([*columns.values(), nothing, nothing], schema=OBJECTS)
 
 
-def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectInfo]]:
+def _with_markers(paths: pa.Array, sizes: pa.Array, start: str) -> pa.Array:
+    """obstore drops the slash of a folder marker, which is an empty object."""
+    is_empty = pc.equal(sizes, 0)
+    if not pc.any(is_empty).as_py():
+        return paths
+    empty = paths.filter(is_empty).to_pylist()
+    named = [path + "/" if _exists(f"{start}{path}/") else path for path in empty]
+    return pc.replace_with_mask(paths, is_empty, pa.array(named, pa.string()))
+
+
+def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[pa.RecordBatch]:
+    """Pages of objects, none empty."""
     token: dict[str, str] = {"StartAfter": _join_key(prefix, after)} if after else {}
     while True:
         with s3_errors(f"s3://{bucket}/{prefix}"):
             page = call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", **token)
-        yield [
+        yield from pages_of(
             ObjectInfo(
                 f"s3://{bucket}/{item['Key']}",
                 _relative(item["Key"], prefix),
@@ -267,7 +301,7 @@ def _list_s3fs(bucket: str, prefix: str, after: str) -> Iterator[list[ObjectInfo
                 item["LastModified"],
             )
             for item in page.get("Contents", [])
-        ]
+        )
         if not page.get("IsTruncated"):
             return
         token = {"ContinuationToken": page["NextContinuationToken"]}
