@@ -17,18 +17,8 @@ import pyarrow as pa
 from shotlake.errors import AlreadyExists, ConfigError, NotFound, ShotlakeError, SourceMissing, UnsafeStore
 from shotlake.storage import local
 from shotlake.storage.again import patiently
-from shotlake.storage.objects import (
-    BLOCK_BYTES,
-    NOT_UNICODE,
-    OBJECTS,
-    PROBE_BLOCK_BYTES,
-    ObjectInfo,
-    ObjectReader,
-    datetimes,
-    last_key,
-    objects_of,
-    pages_of,
-)
+from shotlake.storage.objects import BLOCK_BYTES, PROBE_BLOCK_BYTES, ObjectInfo, ObjectReader, datetimes
+from shotlake.storage.pages import NOT_UNICODE, OBJECTS, last_key, objects_of, pages_of
 
 __all__ = [
     "BLOCK_BYTES",

@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from shotlake.errors import AccessDenied, AlreadyExists, NotFound, SourceChanged, SourceMissing, StoreError
-from shotlake.storage.objects import ObjectInfo, ObjectReader, pages_of
+from shotlake.storage.objects import ObjectInfo, ObjectReader
+from shotlake.storage.pages import pages_of
 
 
 def list_objects(root: str, after: str = "", until: str | None = None) -> Iterator[ObjectInfo]:

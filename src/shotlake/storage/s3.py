@@ -19,18 +19,8 @@ from obstore.exceptions import InvalidPathError
 
 from shotlake.errors import AlreadyExists, NotFound, ShotlakeError, SourceMissing
 from shotlake.storage.again import TRIES, is_transient, patient, patiently, pause_s
-from shotlake.storage.objects import (
-    BLOCK_BYTES,
-    OBJECTS,
-    PAGE,
-    PART_BYTES,
-    ObjectInfo,
-    ObjectReader,
-    last_key,
-    objects_of,
-    pages_of,
-    parts,
-)
+from shotlake.storage.objects import BLOCK_BYTES, PART_BYTES, ObjectInfo, ObjectReader, parts
+from shotlake.storage.pages import OBJECTS, PAGE, last_key, objects_of, pages_of
 from shotlake.storage.s3_client import bucket_of, call_s3, filesystem, s3_errors, split
 
 _BROKEN_BODY = (aiohttp.ClientError, HTTPClientError, OSError, EOFError)
