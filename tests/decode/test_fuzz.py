@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from painted import CONFIG, SPEC, Picture, Sound, decode, frame_times, info_of, paint, units_of, video_of
 
+from shotlake.config import DecodeConfig
 from shotlake.decode.decoder import ClipDecoder
+from shotlake.decode.prober import VideoProber
 from shotlake.errors import MediaError
 from shotlake.records import UnitOutcome, WorkUnit, cell_count
 
@@ -32,6 +34,8 @@ KNOWN = {
         "out_of_memory",
     },
 }
+
+LIMITED = CONFIG.model_copy(update={"isolate": True, "memory_bytes": 1 << 30})
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +77,16 @@ def damage(data: bytes, random: np.random.Generator) -> bytes:
     return bytes(broken)
 
 
-def fuzz(folder: Path, originals: list[bytes], rounds: int, seed: int) -> Counter[str]:
-    """Decode `rounds` damaged files, each as the flow would; the counts of what became of them."""
+def fuzz(folder: Path, originals: list[bytes], numbers: range, seed: int, config: DecodeConfig) -> Counter[str]:
+    """Decode damaged files, each as the flow would; the counts of what became of them."""
     found: Counter[str] = Counter()
-    decoder = ClipDecoder(SPEC, CONFIG)
-    for number in range(rounds):
+    decoder, prober = ClipDecoder(SPEC, config), VideoProber(config)
+    for number in numbers:
         random = np.random.default_rng([seed, number])
         path = folder / "broken.bin"
         path.write_bytes(damage(originals[number % len(originals)], random))
         try:
-            n_cells = cell_count(info_of(path).duration_us, SPEC)
+            n_cells = cell_count(prober(video_of(path)).duration_us, SPEC)
         except MediaError as error:
             assert error.code in KNOWN["failed"]
             n_cells = int(random.integers(0, 3))
@@ -95,11 +99,13 @@ def fuzz(folder: Path, originals: list[bytes], rounds: int, seed: int) -> Counte
         assert item.planned == item.written + sum(lost.n_cells for lost in item.lost), item
         assert item.written == n_clips, item
         found[f"{item.status} {item.code}"] += 1
+    decoder.close()
+    prober.close()
     return found
 
 
 def test_three_hundred_damaged_files(tmp_path, originals):
-    found = fuzz(tmp_path, originals, 300, seed=1)
+    found = fuzz(tmp_path, originals, range(300), 1, CONFIG)
     assert found["partial truncated"] > 10
     assert found["partial corrupt"] > 10
     assert sum(count for name, count in found.items() if name.startswith("failed")) > 10
@@ -109,7 +115,13 @@ def test_three_hundred_damaged_files(tmp_path, originals):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_thousands_of_damaged_files(tmp_path, originals, seed):
-    fuzz(tmp_path, originals, 500, seed)
+    fuzz(tmp_path, originals, range(500), seed, LIMITED)
+
+
+def test_a_file_that_takes_all_memory_leaves_the_next_one_some(tmp_path, originals):
+    """Damage to this AVI lets libav allocate until there is nothing left, which it then keeps."""
+    found = fuzz(tmp_path, originals, range(125, 127), 11, LIMITED)
+    assert found == {"failed out_of_memory": 1, "partial corrupt": 1}
 
 
 def test_a_damaged_file_in_the_child_leaves_the_next_one_whole(tmp_path, originals):

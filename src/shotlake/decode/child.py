@@ -15,6 +15,7 @@ import pkgutil
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -26,7 +27,16 @@ from shotlake.config import DecodeConfig
 from shotlake.decode.accelerate import accelerator
 from shotlake.decode.probe import probe
 from shotlake.decode.run import Empty, clips_together, decode_run
-from shotlake.errors import AccessDenied, MediaError, NotFound, ShotlakeError, SourceChanged, StoreError, Unavailable
+from shotlake.errors import (
+    AccessDenied,
+    MediaError,
+    NotFound,
+    OutOfMemory,
+    ShotlakeError,
+    SourceChanged,
+    StoreError,
+    Unavailable,
+)
 from shotlake.records import (
     ClipBatch,
     ClipSpec,
@@ -148,32 +158,40 @@ def _serve(parent: _Parent, memory: mmap.mmap, spec: ClipSpec | None, config: De
     request = parent.receive()
     try:
         if spec is None:
-            _probe(parent, request["size_bytes"], config)
+            codes = {_probe(parent, request["size_bytes"], config)}
         else:
-            _decode([work_unit_from_tree(tree) for tree in request["units"]], parent, memory, spec, config)
+            units = [work_unit_from_tree(tree) for tree in request["units"]]
+            codes = set(_decode(units, parent, memory, spec, config))
     except ShotlakeError as error:  # of the store: the parent knows why
         parent.send(abort=error.message)
     else:
-        parent.send(done=True)
+        parent.send(done=True, spent=OutOfMemory.code in codes)
 
 
-def _probe(parent: _Parent, size_bytes: int, config: DecodeConfig) -> None:
+def _probe(parent: _Parent, size_bytes: int, config: DecodeConfig) -> str:
+    """Tell what the object is, or why not; its code."""
     began = time.thread_time()
-    answer = {}
+    answer: dict[str, Any] = {}
     try:
         answer["media"] = media_to_json(probe(_ParentReader(parent, size_bytes, PROBE_BLOCK_BYTES), config))
     except MediaError as error:
         answer |= {"code": error.code, "message": error.message}
     parent.send(**answer, cpu_s=time.thread_time() - began)
+    return str(answer.get("code", ""))
 
 
-def _decode(units: list[WorkUnit], parent: _Parent, memory: mmap.mmap, spec: ClipSpec, config: DecodeConfig) -> None:
+def _decode(
+    units: list[WorkUnit], parent: _Parent, memory: mmap.mmap, spec: ClipSpec, config: DecodeConfig
+) -> Iterator[str]:
+    """Send the clips of the units and what became of each; its code."""
+
     def open_reader(video: Video) -> ObjectReader:
         return _ParentReader(parent, video.size_bytes)
 
     for item in decode_run(units, spec, config, open_reader, empty_in(memory)):
         if isinstance(item, UnitOutcome):
             parent.send(outcome=item.to_json())
+            yield item.code
         else:
             parent.send(batch=pack(item, memory))
             parent.wait_until_copied()

@@ -135,6 +135,10 @@ class Keeper:
                     raise refused[-1] if refused else AccessDenied(message["abort"])
                 elif "beat" not in message:
                     yield message
+            if message.get(
+                "spent"
+            ):  # libav keeps what it had when there was no more, and the next file would go without
+                self.close()
         except (EOFError, ConnectionError):
             error = child.death()
             self.close()
