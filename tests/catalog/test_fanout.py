@@ -12,7 +12,7 @@ from shotlake import storage
 from shotlake.catalog import fanout
 from shotlake.catalog.fanout import folder_cuts, list_tree
 from shotlake.errors import StoreError
-from shotlake.storage import s3
+from shotlake.storage import s3_listing
 
 KEYS = ["a b/%2F.mp4", "a-1/x", "a.mp4", "a/", "a/ x", "a/1", "a/b/2", "a/b/3", "a0", "m/ä", "m/ö", "z", "z/~"]
 ODD = ["a//x", "m/../x"]  # which obstore refuses to list
@@ -25,7 +25,7 @@ def listed_keys(root: str, cuts: Sequence[str] = ()) -> list[str]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages hold an object, trees of a few are large, and parts of two pages come one after the other."""
-    monkeypatch.setattr(s3, "PAGE", 1)
+    monkeypatch.setattr(s3_listing, "PAGE", 1)
     monkeypatch.setattr(fanout, "ALONE", 2)
     monkeypatch.setattr(fanout, "AHEAD", 2)
     monkeypatch.setattr(fanout, "STREAMS", 3)
