@@ -15,7 +15,7 @@ def draw(seed: int, *parts: tuple[int, float, float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("n_matched", [60, 300, 540])
-def test_the_threshold_is_the_score_that_95_percent_of_the_matches_reach(n_matched):
+def test_nearly_all_matches_reach_the_threshold_and_few_others(n_matched):
     found = calibrate(draw(1, (n_matched, 0.53, 0.03), (600 - n_matched, 0.35, 0.05)))
     assert found is not None
     fresh = draw(2, (20_000, 0.53, 0.03))
@@ -23,7 +23,32 @@ def test_the_threshold_is_the_score_that_95_percent_of_the_matches_reach(n_match
     assert found.matched == pytest.approx(0.53, abs=0.01)
     assert found.matched_share == pytest.approx(n_matched / 600, abs=0.05)
     absent = draw(3, (20_000, 0.35, 0.05))
-    assert np.mean(absent >= found.threshold) == pytest.approx(found.false_share, abs=0.01)
+    assert np.mean(absent >= found.threshold) == pytest.approx(found.false_share, abs=0.03)
+    assert np.mean(absent >= found.threshold) <= 0.07
+
+
+def test_the_threshold_hardly_depends_on_the_queries_that_were_drawn():
+    """Some matches are weak and some other queries come close, as with a real encoder; neither part is normal."""
+
+    def scores(seed: int, n_matched: int, n_others: int) -> tuple[np.ndarray, np.ndarray]:
+        matched = draw(seed, (n_matched - n_matched // 8, 0.64, 0.022), (n_matched // 8, 0.59, 0.03))
+        others = draw(seed + 1, (n_others - n_others // 8, 0.45, 0.05), (n_others // 8, 0.54, 0.03))
+        return matched, others
+
+    matched, others = scores(1000, 20_000, 20_000)
+    recalls, falses = [], []
+    for seed in range(20, 60, 2):
+        found = calibrate(np.concatenate(scores(seed, 140, 460)))
+        assert found is not None
+        recalls.append(np.mean(matched >= found.threshold))
+        falses.append(np.mean(others >= found.threshold))
+    assert np.mean(recalls) >= 0.94 and min(recalls) >= 0.92  # the fitted upper part's lower 5% gave 0.89 and 0.84
+    assert max(falses) <= 0.03
+
+
+def test_scores_without_a_valley_between_the_two_say_nothing():
+    no_valley = draw(10, (400, 0.35, 0.05), (200, 0.47, 0.045))  # two, well apart by their means, that make one slope
+    assert calibrate(no_valley) is None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 Queries that the rows answer have better best scores than those that they do not: a mixture of two normal distributions,
 of which the upper one is the narrower, for matches are alike. Where it is not so, or the two overlap, nothing is said.
+Matches begin at the valley between the two, where the scores are rarest: a place that hardly moves with the queries
+that were drawn, unlike a quantile of the fitted upper part, whose lower end is neither normal nor well separated.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ MIN_QUERIES = 100
 MIN_PART = 15  # queries in each of the two
 MIN_APART = 2.0  # standard deviations between the two means
 MIN_BETTER = 20.0  # what two distributions have to gain over one, by Bayes' information criterion
-_RECALL_DEVIATIONS = 1.645  # so far below the mean and further lie 5% of a normal distribution
+_PLACES = 512  # between the two means, where the valley is looked for
 _LEAST_DEVIATION = 1e-3
 _ROUNDS = 200
 
@@ -43,7 +45,9 @@ def calibrate(best: NDArray[np.float32]) -> MatchScore | None:
     fewest = min(lower.share, upper.share) * len(scores)
     if better < MIN_BETTER or apart < MIN_APART or fewest < MIN_PART or upper.deviation > lower.deviation:
         return None
-    threshold = upper.mean - _RECALL_DEVIATIONS * upper.deviation
+    threshold = _valley(scores, lower.mean, upper.mean)
+    if threshold is None:
+        return None
     false_share = 0.5 * math.erfc((threshold - lower.mean) / (lower.deviation * math.sqrt(2)))
     return MatchScore(
         threshold=round(threshold, 4),
@@ -51,6 +55,17 @@ def calibrate(best: NDArray[np.float32]) -> MatchScore | None:
         matched_share=round(upper.share, 4),
         false_share=round(false_share, 4),
     )
+
+
+def _valley(scores: Floats, low: float, high: float) -> float | None:
+    """Where scores are rarest between two of them, or None if they only become rarer towards one of the two."""
+    quartiles = np.quantile(scores, [0.25, 0.75])
+    spread = min(scores.std(), (quartiles[1] - quartiles[0]) / 1.34)
+    width = max(0.9 * float(spread) * len(scores) ** -0.2, _LEAST_DEVIATION)  # Silverman's rule of thumb
+    places = np.linspace(low, high, _PLACES)
+    density = np.exp(_log_normal(places[:, None], scores, width)).sum(axis=1)
+    rarest = int(density.argmin())
+    return float(places[rarest]) if 0 < rarest < _PLACES - 1 else None
 
 
 @dataclass(frozen=True, slots=True)

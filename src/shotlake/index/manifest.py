@@ -49,10 +49,10 @@ class TunedPoint(Part):
 
 
 class MatchScore(Part):
-    """The exact score that 95% of the queries with an answer reach with their best row, told from the scores alone.
+    """The exact score from which the best row of a query is taken for an answer, told from the scores alone.
 
-    `matched`: their mean; `matched_share`: how many of the measured queries have an answer; `false_share`: so many of
-    the others reach the threshold as well. `calibration.py` says how.
+    `matched`: the mean of the queries with an answer; `matched_share`: how many of the measured ones have one;
+    `false_share`: so many of the others reach the threshold as well. `calibration.py` says how.
     """
 
     threshold: float

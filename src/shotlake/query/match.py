@@ -15,7 +15,7 @@ from shotlake.records import Hit, Space
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The best score of an answer against the one that 95% of the queries with an answer reach."""
+    """The best score of an answer against the one at which those of queries with an answer begin."""
 
     score: float
     threshold: float
