@@ -16,7 +16,7 @@ from shotlake.config import Config
 
 # Where the process kills itself: (module, what, "before" or "after", at which call).
 POINTS = {
-    "while listing": ("shotlake.catalog.listing", "SkipRules.reason", "before", 3),
+    "while listing": ("shotlake.flow.portions", "videos_in", "before", 1),
     "before a data file": ("shotlake.flow.steps", "write_segments", "before", 2),
     "after a data file": ("shotlake.flow.steps", "write_segments", "after", 2),
     "before the commit of segments": ("shotlake.table.lake", "Lake.add_files", "before", 2),
