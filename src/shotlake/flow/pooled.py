@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -61,15 +61,17 @@ def _pool(lake: Lake, embed_key: str, within: UriRange, run_id: str) -> int:
     behind = _behind(lake, embed_key, within)
     outdated = behind.filter(pc.is_valid(behind["n_segments"]))
     delete_videos(lake, "pooled", pc.unique(outdated["video_id"].combine_chunks()), embed_key)
+    app = f"{run_id}/pooled"  # a commit whose answer is lost is made again, and once
+    numbers = count(lake.transaction_version("pooled", app) + 1)
     waiting: list[dict[str, Any]] = []
     for lot in _lots(behind):
         for video_id, rows in _videos_of(lake, embed_key, lot):
             waiting += _pooled_rows(video_id, rows, {"embed_key": embed_key, "run_id": run_id})
             if len(waiting) >= _ROWS_A_COMMIT:
-                lake.append("pooled", table_of(POOLED, waiting))
+                lake.append("pooled", table_of(POOLED, waiting), (app, next(numbers)))
                 waiting = []
     if waiting:
-        lake.append("pooled", table_of(POOLED, waiting))
+        lake.append("pooled", table_of(POOLED, waiting), (app, next(numbers)))
     if len(behind):
         log.info("run_id=%s embed_key=%s pooled_videos=%d", run_id, embed_key, len(behind))
     return len(behind)

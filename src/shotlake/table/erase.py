@@ -94,7 +94,7 @@ def erase(
         read, traces = search_traces(lake, videos.values())
         row = {"erasure_id": run_id, "requested_by": requested_by, "reason": reason, "at": datetime.now(UTC)}
         counts = {"n_videos": len(videos), "n_rows": n_rows, "n_files": n_files}
-        lake.append("erasures", table_of(ERASURES, [{**row, **counts}]))
+        lake.append("erasures", table_of(ERASURES, [{**row, **counts}]), (f"{run_id}/erasures", 1))
     log.info("erasure_id=%s videos=%d rows=%d files=%d traces=%d", run_id, len(videos), n_rows, n_files, len(traces))
     return Erasure(run_id, len(videos), n_rows, n_files, read, tuple(traces))
 
@@ -127,7 +127,7 @@ def _retire(lake: Lake, videos: dict[str, str], run_id: str) -> None:
     same = {"reason": ERASED, "run_id": run_id, "at": at}
     rows = [{**same, "video_id": video_id} for video_id in videos if video_id not in known]
     if rows:
-        lake.append("retired", table_of(RETIRED, rows))
+        lake.append("retired", table_of(RETIRED, rows), (f"{run_id}/retired", 1))
 
 
 def _delete(lake: Lake, table: str, ids: pa.Array) -> int:

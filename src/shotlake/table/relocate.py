@@ -124,8 +124,8 @@ def _record(lake: Lake, moves: Sequence[Move], embed_key: str, new_root: str, ru
             "at": at,
         }
     if moves:
-        lake.append("videos", table_of(VIDEOS, videos))
-        lake.append("retired", table_of(RETIRED, list(gone.values())))
+        lake.append("videos", table_of(VIDEOS, videos), (f"{run_id}/videos", 1))
+        lake.append("retired", table_of(RETIRED, list(gone.values())), (f"{run_id}/retired", 1))
 
 
 def _portions(moves: Sequence[Move]) -> Iterator[Sequence[Move]]:
