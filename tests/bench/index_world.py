@@ -1,6 +1,7 @@
 """Synthetic rows of the index benchmarks: clusters of uneven size, each with its own few directions of variation.
 
-Segment queries are drawn like the rows; text queries lie beside them by a shared gap, as texts do.
+Segment queries are drawn like the rows; text queries lie beside them by a shared gap and a way of their own, as texts
+do: at a cosine of about 0.35 from the row that they would describe.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Synthetic:
     rank: int = 24
     within: float = 1.0
     noise: float = 0.55
-    gap: float = 0.35
+    gap: float = 1.0  # of a text from what it describes: the same for all, and
+    spread: float = 2.5  # its own; both in lengths of a row
 
     @property
     def n_clusters(self) -> int:
@@ -61,11 +63,8 @@ class Synthetic:
         rows = self.draw(N_QUERIES, 999_983)
         gap = np.random.default_rng([7, 0, 3]).standard_normal(self.dim).astype(np.float32)
         rows = rows + self.gap * gap / np.linalg.norm(gap)
-        rows += (
-            self.gap
-            * np.random.default_rng([7, 0, 4]).standard_normal(rows.shape, dtype=np.float32)
-            / np.sqrt(self.dim)
-        )
+        own = np.random.default_rng([7, 0, 4]).standard_normal(rows.shape, dtype=np.float32)
+        rows += self.spread * own / np.sqrt(self.dim)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
