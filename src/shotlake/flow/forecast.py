@@ -134,7 +134,7 @@ def _survey(roots: list[str], scope: Scope) -> _Found:
     for root in roots:
         for part in portions(root, scope):
             counts.update(part.counts)
-            reasons.update(item.reason for item in part.skipped)
+            reasons.update(part.skipped["reason"].to_pylist())
             todo.add(part.waiting)
             n_bytes += pc.sum(part.waiting["size_bytes"]).as_py() or 0
     names = ("listed", "unchanged", "skipped", "failed", "vanished")
