@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from shotlake.config import DecodeConfig, EmbedConfig, load_config
 from shotlake.flow import pools
@@ -35,6 +36,7 @@ from shotlake.records import (
     media_to_json,
     segment_id,
 )
+from shotlake.table.lake import Lake
 
 WINDOW_US = 5_000_000
 SPEC = ClipSpec(WINDOW_US, WINDOW_US, n_frames=1, width_px=1, height_px=1, sample_rate_hz=1)
@@ -149,6 +151,7 @@ def main(archive: str, lake: str) -> None:
 
     report = backfill([archive], config, progress, build=False)
     assert report.ledger.balanced and report.ledger.videos["indexed"] == report.ledger.videos["listed"]
+    assert Lake.open(lake).dataset("pooled").count_rows(pc.field("kind") == "video") == report.ledger.videos["indexed"]
     found = {"videos": report.ledger.videos["indexed"], "peak_mb": status_mb("VmHWM"), "anon_mb": status_mb("RssAnon")}
     print(json.dumps(found | {"wall_s": time.monotonic() - begun, "waves_mb": waves}))
 

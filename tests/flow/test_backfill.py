@@ -15,10 +15,16 @@ import pytest
 from tests.flow.lakes import assert_same_lake, local_config, run, segments
 
 from shotlake.cli import main
+from shotlake.config import Config
 from shotlake.demo import demo_config
 from shotlake.errors import ModelNotNamed, SourceMissing
 from shotlake.table.lake import Lake
 from shotlake.table.readers import live_segments
+
+
+def pooled(config: Config) -> list[tuple[object, ...]]:
+    rows = Lake.open(config.lake).read("pooled", ["uri", "kind", "start_us", "end_us", "n_segments"])
+    return sorted(tuple(row.values()) for row in rows.to_pylist())
 
 
 @pytest.mark.ray
@@ -28,6 +34,7 @@ def test_ray_and_plain_python_write_the_same_lake(demo_lake, tmp_path: Path, ray
     assert report.ledger.to_json() == demo_lake.report.ledger.to_json()
     assert report.ledger.covered_us == demo_lake.report.ledger.covered_us
     assert_same_lake(config, demo_lake.config)
+    assert pooled(config) == pooled(demo_lake.config)
 
 
 def test_every_object_and_every_cell_is_accounted_for(demo_lake) -> None:

@@ -9,7 +9,6 @@ from shotlake.config import Config
 from shotlake.flow.build_index import build_index, is_behind
 from shotlake.flow.interrupt import Interruptible
 from shotlake.flow.plan import plan_wave
-from shotlake.flow.pooled import pool_videos
 from shotlake.flow.pools import run_blocks
 from shotlake.flow.run import Run, check_prices
 from shotlake.flow.run_report import RunReport
@@ -65,8 +64,7 @@ def backfill(
                             progress("videos", run.ledger.n_done, run.ledger.videos["listed"])
                         run.end_wave()
                 supersede(found, run)  # a changed object's old rows, once the new ones are in
-        with run.measured("write"):
-            pool_videos(lake, space.key, run.run_id, config.table.lease_s)  # a row a video and scene, of its segments
+        run.pool()  # a row a video and scene, of its segments
         if build and (run.has_news or is_behind(config, space)):
             with run.measured("index"):
                 run.generation = build_index(config, space, "update").generation

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake.embed.pooling import Floats, cut_scenes, pool
-from shotlake.errors import LeaseHeld
-from shotlake.records import SPACES, Space
+from shotlake.errors import LeaseHeld, ShotlakeError
+from shotlake.records import SPACES, Space, Usage
+from shotlake.report.meter import Meter
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import delete_videos
@@ -31,6 +32,8 @@ SEGMENTS_A_SCAN = 50_000  # what is held in memory at a time: 0.2 GB of two spac
 UNITS_A_RANGE = 100_000  # of which it is looked up together what is behind
 _SAMPLED = 1_000  # one URI of so many tells where ranges end
 _ROWS_A_COMMIT = 20_000
+_ROWS_AS_DICTS = 1_000
+_RETRIES = 3
 
 
 def pool_videos(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> int:
@@ -50,6 +53,29 @@ def pool_videos(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> int:
     return n_videos
 
 
+def pool_in_ray(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> Usage:
+    """`pool_videos` as a task of the cluster, because the driver should not have to hold what it holds; what it used.
+
+    It may begin anew on another node: what is done already is not behind any more.
+    """
+    import ray
+
+    task = ray.remote(_pool_metered).options(num_cpus=1, max_retries=_RETRIES)
+    try:
+        used: Usage = ray.get(task.remote(lake, embed_key, run_id, lease_s))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ShotlakeError):
+            raise error.cause from error
+        raise
+    return used
+
+
+def _pool_metered(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> Usage:
+    with Meter() as meter:
+        pool_videos(lake, embed_key, run_id, lease_s)
+    return meter.usage
+
+
 def _ranges(lake: Lake, embed_key: str) -> list[UriRange]:
     """All URIs, cut so that about UNITS_A_RANGE units lie in each range."""
     step = max(1, UNITS_A_RANGE // _SAMPLED)
@@ -63,27 +89,39 @@ def _pool(lake: Lake, embed_key: str, within: UriRange, run_id: str) -> int:
     delete_videos(lake, "pooled", pc.unique(outdated["video_id"].combine_chunks()), embed_key)
     app = f"{run_id}/pooled"  # a commit whose answer is lost is made again, and once
     numbers = count(lake.transaction_version("pooled", app) + 1)
-    waiting: list[dict[str, Any]] = []
-    for lot in _lots(behind):
-        for video_id, rows in _videos_of(lake, embed_key, lot):
-            waiting += _pooled_rows(video_id, rows, {"embed_key": embed_key, "run_id": run_id})
-            if len(waiting) >= _ROWS_A_COMMIT:
-                lake.append("pooled", table_of(POOLED, waiting), (app, next(numbers)))
-                waiting = []
-    if waiting:
-        lake.append("pooled", table_of(POOLED, waiting), (app, next(numbers)))
+    for rows in _commits(lake, behind, {"embed_key": embed_key, "run_id": run_id}):
+        lake.append("pooled", rows, (app, next(numbers)))
     if len(behind):
         log.info("run_id=%s embed_key=%s pooled_videos=%d", run_id, embed_key, len(behind))
     return len(behind)
+
+
+def _commits(lake: Lake, behind: pa.Table, same: dict[str, Any]) -> Iterator[pa.Table]:
+    """The rows of the videos, about _ROWS_A_COMMIT together; few of them as dicts, which take ten times as much."""
+    waiting: list[pa.Table] = []
+    few: list[dict[str, Any]] = []
+    for lot in _lots(behind):
+        for video_id, rows in _videos_of(lake, same["embed_key"], lot):
+            few += _pooled_rows(video_id, rows, same)
+            if len(few) >= _ROWS_AS_DICTS:
+                waiting.append(table_of(POOLED, few))
+                few = []
+            if sum(map(len, waiting)) >= _ROWS_A_COMMIT:
+                yield pa.concat_tables(waiting)
+                waiting = []
+    if waiting or few:
+        yield pa.concat_tables([*waiting, table_of(POOLED, few)])
 
 
 def _behind(lake: Lake, embed_key: str, within: UriRange) -> pa.Table:
     """video_id, uri, written_sum, n_segments of live videos whose row is missing or of another number, by uri."""
     units = lake.read("units", ["video_id", "uri", "written"], _written(embed_key) & within.filter)
     units = units.filter(pc.invert(pc.is_in(units["video_id"], retired_videos(lake, embed_key))))
-    there = units.group_by(["video_id", "uri"]).aggregate([("written", "sum")])
+    there = units.group_by(["video_id", "uri"], use_threads=False).aggregate([("written", "sum")])
     mine = (pc.field("embed_key") == embed_key) & (pc.field("kind") == "video") & within.filter
-    both = there.join(lake.read("pooled", ["video_id", "n_segments"], mine), "video_id", join_type="left outer")
+    pooled = lake.read("pooled", ["video_id", "n_segments"], mine)
+    at = pc.index_in(there["video_id"], pooled["video_id"].combine_chunks())
+    both = there.append_column("n_segments", pooled["n_segments"].combine_chunks().take(at.combine_chunks()))
     return both.filter(pc.not_equal(pc.fill_null(both["n_segments"], -1), both["written_sum"])).sort_by("uri")
 
 

@@ -22,6 +22,7 @@ from shotlake.config import Config
 from shotlake.errors import CommitError, TooManyFailures
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.ledger import Ledger, UnitTally, add_usage
+from shotlake.flow.pooled import pool_in_ray, pool_videos
 from shotlake.flow.pools import Job, Machines, Report, cluster, machines, pools_of
 from shotlake.flow.portions import Scope
 from shotlake.flow.run_report import RunReport, RunStatus
@@ -130,6 +131,15 @@ class Run:
             self._startup_s += meter.usage.wall_s * self._machines.nodes
             if not self.config.flow.ray_address and "RAY_ADDRESS" not in os.environ:
                 self._engine.enter_context(self._idle_measured())
+
+    def pool(self) -> None:
+        """Bring scene and video vectors up to date, on the machines if there are any."""
+        arguments = self.lake, self.space.key, self.run_id, self.config.table.lease_s
+        if self._started and self.config.flow.engine == "ray":
+            add_usage(self.stages, "write", pool_in_ray(*arguments))
+            return
+        with self.measured("write"):
+            pool_videos(*arguments)
 
     @contextmanager
     def _idle_measured(self) -> Iterator[None]:
