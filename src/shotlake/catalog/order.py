@@ -11,22 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shotlake.storage import ObjectInfo
+from shotlake.storage import OBJECTS, ObjectInfo, objects_of, pages_of
 
 PORTION = 200_000  # objects that are sorted in memory; more are sorted portion by portion on disk, then merged
-_BATCH = 2_000
-
-_SCHEMA = pa.schema(
-    [
-        ("uri", pa.string()),
-        ("key", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("etag", pa.string()),
-        ("modified_at", pa.timestamp("us", "UTC")),
-        ("version_id", pa.string()),
-        ("storage_class", pa.string()),
-    ]
-)
 
 
 def in_order(found: Iterable[ObjectInfo], portion: int = PORTION) -> Iterator[ObjectInfo]:
@@ -47,12 +34,9 @@ def in_order(found: Iterable[ObjectInfo], portion: int = PORTION) -> Iterator[Ob
 
 
 def _write(items: list[ObjectInfo], path: Path) -> Path:
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
-        for start in range(0, len(items), _BATCH):
-            part = items[start : start + _BATCH]
-            writer.write(
-                pa.record_batch([pa.array([getattr(i, f.name) for i in part], f.type) for f in _SCHEMA], schema=_SCHEMA)
-            )
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, OBJECTS) as writer:
+        for page in pages_of(items):
+            writer.write(page)
     return path
 
 
@@ -60,4 +44,4 @@ def _read(path: Path) -> Iterator[ObjectInfo]:
     with pa.memory_map(str(path)) as file:
         reader = pa.ipc.open_file(file)
         for number in range(reader.num_record_batches):
-            yield from (ObjectInfo(**row) for row in reader.get_batch(number).to_pylist())
+            yield from objects_of(reader.get_batch(number))
