@@ -10,8 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from shotlake.config import FlowConfig
-from shotlake.errors import ShotlakeError
-from shotlake.flow.pools import cluster
+from shotlake.flow.pools import answer, cluster
 from shotlake.index.fill import Fill, FillTask, ShardRun, fill_here, fill_shard
 from shotlake.index.receipts import FilledShard
 from shotlake.index.rows import RowSource
@@ -34,7 +33,7 @@ def filler(config: FlowConfig) -> Fill:
 
 
 def fill_in_ray(task: FillTask, runs: Sequence[ShardRun], rows: RowSource) -> Iterator[FilledShard | None]:
-    """A Ray task a shard, in the order of the shards; what a worker raised of our errors is raised as it was there."""
+    """A Ray task a shard, in the order of the shards. Errors: as `fill_shard`."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
@@ -42,12 +41,7 @@ def fill_in_ray(task: FillTask, runs: Sequence[ShardRun], rows: RowSource) -> It
     fill = ray.remote(fill_shard).options(num_cpus=cpus, max_retries=_RETRIES)
     shared = ray.put(task), ray.put(rows)
     waiting = [fill.remote(shared[0], run, shared[1]) for run in runs]
-    try:
-        yield from (ray.get(reference) for reference in waiting)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ShotlakeError):
-            raise error.cause from error
-        raise
+    yield from map(answer, waiting)
 
 
 def cpus_a_task(cpus: int, memory_bytes: float, needed_bytes: int) -> int:

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake.embed.pooling import Floats, cut_scenes, pool
-from shotlake.errors import LeaseHeld, ShotlakeError
+from shotlake.errors import LeaseHeld
+from shotlake.flow.pools import answer
 from shotlake.records import SPACES, Space, Usage
 from shotlake.report.meter import Meter
 from shotlake.table.lake import Lake
@@ -61,12 +62,7 @@ def pool_in_ray(lake: Lake, embed_key: str, run_id: str, lease_s: float) -> Usag
     import ray
 
     task = ray.remote(_pool_metered).options(num_cpus=1, max_retries=_RETRIES)
-    try:
-        used: Usage = ray.get(task.remote(lake, embed_key, run_id, lease_s))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ShotlakeError):
-            raise error.cause from error
-        raise
+    used: Usage = answer(task.remote(lake, embed_key, run_id, lease_s))
     return used
 
 

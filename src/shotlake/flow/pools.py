@@ -140,6 +140,18 @@ def _without_notes() -> Iterator[None]:
         os.close(nowhere)
 
 
+def answer(reference: Any) -> Any:
+    """What a task of the cluster gave; what it raised of our errors is raised as it was there."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ShotlakeError):
+            raise error.cause from error
+        raise
+
+
 def machines(config: Config) -> Machines:
     """What the run holds, for its pools and its bill."""
     if config.flow.engine == "local":
