@@ -141,15 +141,11 @@ def _without_notes() -> Iterator[None]:
 
 
 def answer(reference: Any) -> Any:
-    """What a task of the cluster gave; what it raised of our errors is raised as it was there."""
+    """What a task of the cluster gave. Errors: as it raised them."""
     import ray
 
-    try:
+    with _as_raised():
         return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ShotlakeError):
-            raise error.cause from error
-        raise
 
 
 def machines(config: Config) -> Machines:
@@ -250,12 +246,19 @@ def run_blocks(blocks: list[Block], job: Job, config: Config, rows_per_file: int
 
 
 def _rows(dataset: Callable[[], Any]) -> Iterator[dict[str, Any]]:
-    """Rows as they are finished. What a worker raised of our errors is raised here as it was there.
+    """Rows as they are finished. Errors: as a worker raised them."""
+    with _as_raised():
+        yield from dataset().iter_rows()
+
+
+@contextmanager
+def _as_raised() -> Iterator[None]:
+    """What a worker raises of our errors is raised here as it was there.
 
     So is a signal that came while Ray's C++ core was at work, which makes a SystemError of it.
     """
     try:
-        yield from dataset().iter_rows()
+        yield
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
