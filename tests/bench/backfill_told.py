@@ -120,6 +120,10 @@ class ToldEncoder:
     def embed_text(self, texts: list[str]) -> QueryVectors:
         return {"fused": np.full((len(texts), 2), np.sqrt(0.5), np.float32)}
 
+    @property
+    def match_score(self) -> float | None:
+        return None
+
     def captions(self) -> list[str]:
         return []
 

@@ -62,5 +62,9 @@ class ColourEncoder:
             rows.append(np.eye(4, dtype=np.float32)[[named[0], named[-1]]].reshape(8) / np.sqrt(2, dtype=np.float32))
         return dict.fromkeys(self.spaces, np.array(rows, np.float32))
 
+    @property
+    def match_score(self) -> float | None:
+        return None
+
     def captions(self) -> list[str]:
         return [f"{a} then {b} {number}" for a, b in PAIRS for number in range(32)]

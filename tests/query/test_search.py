@@ -8,6 +8,7 @@ from toy_lake import CONFIG, DIM, KEY, WORLD, ToyEncoder, add_rows, index_lake, 
 
 from shotlake.config import IndexConfig
 from shotlake.errors import BadModel, NoIndex, QueryError, SourceMissing
+from shotlake.query.request import SearchRequest, Term
 from shotlake.query.search import LakeSearch
 from shotlake.records import stable_id
 
@@ -49,6 +50,27 @@ def test_json_is_the_contract(tmp_path):
     assert set(tree["took_ms"]) == {"encode", "search", "columns", "total"}
     assert set(tree["hits"][0]) == {"rank", "score", "video_uri", "start_s", "end_s", "segment_ids", "scores"}
     assert (tree["hits"][0]["start_s"], tree["hits"][0]["end_s"]) == (14.0, 16.0)
+
+
+class SureEncoder(ToyEncoder):
+    """It was trained to know from which score on a clip answers a text."""
+
+    match_score = 0.9
+
+
+def test_an_encoder_that_knows_its_matches_is_believed_of_texts_in_the_fused_space(tmp_path):
+    lake = make_lake(tmp_path)
+    index_lake(lake)
+    search = open_search(lake, tmp_path, encoder=SureEncoder())
+    found = search.search("segment 17", limit=1).match
+    assert found is not None and found.threshold == 0.9 and found.good
+    told = open_search(lake, tmp_path).search("segment 17", limit=1).match
+    assert told is None or told.threshold != 0.9
+    for other in (
+        search.search("segment 17", limit=1, space="visual"),
+        search.answer(SearchRequest((Term("segment", stable_id(17)),), limit=1)),
+    ):
+        assert other.match is None or other.match.threshold != 0.9
 
 
 def test_recall_in_the_answer_is_the_manifest_s(tmp_path):

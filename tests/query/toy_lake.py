@@ -53,6 +53,10 @@ class ToyEncoder:
         fused = np.stack([WORLD[int(text.removeprefix("segment "))] for text in texts])
         return {"fused": fused, "visual": np.ascontiguousarray(fused[:, ::-1])}
 
+    @property
+    def match_score(self) -> float | None:
+        return None
+
     def captions(self) -> list[str]:
         return [f"segment {k}" for k in range(0, 300, 3)]
 

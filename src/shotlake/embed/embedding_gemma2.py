@@ -96,6 +96,11 @@ class EmbeddingGemma2Encoder:
         raw = ((found * mask).sum(dim=1) / mask.sum(dim=1)).cpu().numpy()
         return dict.fromkeys(SPACES, normalise(raw, np.ones(len(texts), bool))[0])
 
+    @property
+    def match_score(self) -> float | None:
+        """Not measured."""
+        return None
+
     def captions(self) -> list[str]:
         """Everyday queries; the model ships none."""
         return everyday_queries()

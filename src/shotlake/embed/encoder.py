@@ -46,6 +46,10 @@ class Encoder(Protocol):
     def embed_text(self, texts: list[str]) -> QueryVectors:
         """[Q, dim] a space. Errors: QueryError for a text of which the model knows no word that says something."""
 
+    @property
+    def match_score(self) -> float | None:
+        """The score from which on a clip answers a text in the space `fused`; None: an index has to find it out."""
+
     def captions(self) -> list[str]:
         """Texts of the kind that this model answers, for tuning an index; may be empty."""
 

@@ -27,7 +27,7 @@ class KnownModel:
 
 
 KNOWN = (
-    KnownModel("mini", "mini", "fused visual audio", 192, 2, "Apache-2.0", "shipped; knows a rendered toy world only"),
+    KnownModel("mini", "mini", "fused visual audio", 384, 2, "Apache-2.0", "shipped; knows a rendered toy world only"),
     KnownModel("facebook/pe-av-small-16-frame", "pe_audio_video", "fused visual audio", 1024, 10, "Apache-2.0", ""),
     KnownModel(
         "facebook/pe-av-base-16-frame", "pe_audio_video", "fused visual audio", 1024, 10, "Apache-2.0", "best value"

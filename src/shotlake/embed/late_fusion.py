@@ -84,6 +84,11 @@ class LateFusionEncoder:
         there = np.ones(len(texts), bool)
         return {space: normalise(found[space].cpu().numpy(), there)[0] for space in self.spaces}
 
+    @property
+    def match_score(self) -> float | None:
+        """Not measured."""
+        return None
+
     def captions(self) -> list[str]:
         """Everyday queries; the models ship none."""
         return everyday_queries()

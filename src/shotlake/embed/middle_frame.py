@@ -42,6 +42,11 @@ class MiddleFrameEncoder:
         """As the encoder does."""
         return self._encoder.embed_text(texts)
 
+    @property
+    def match_score(self) -> float | None:
+        """Of one picture it is another one, and was not measured."""
+        return None
+
     def captions(self) -> list[str]:
         """As the encoder has them."""
         return self._encoder.captions()

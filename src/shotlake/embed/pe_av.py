@@ -91,6 +91,11 @@ class PeAvEncoder:
         there = np.ones(len(texts), bool)
         return {space: normalise(head(first).float().cpu().numpy(), there)[0] for space, head in heads.items()}
 
+    @property
+    def match_score(self) -> float | None:
+        """Not measured."""
+        return None
+
     def captions(self) -> list[str]:
         """Everyday queries; the model ships none."""
         return everyday_queries()

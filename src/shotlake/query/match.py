@@ -1,4 +1,4 @@
-"""Is the best row of a query a match, and which space has most to say of it: by the scores that the index measured."""
+"""Is the best row of a query a match, and which space has most to say of it: by the scores that were measured."""
 
 from __future__ import annotations
 
@@ -30,14 +30,20 @@ class Match:
         return {"good": self.good, "score": self.score, "threshold": self.threshold}
 
 
-def judge(hits: Sequence[Hit], query: JoinedQuery, manifest: Manifest) -> Match | None:
-    """None where scores do not tell: of more than one text or segment, joined by rank, not calibrated, a later page."""
+def judge(hits: Sequence[Hit], query: JoinedQuery, manifest: Manifest, stated: float | None) -> Match | None:
+    """Of a text in the space `fused` by what the encoder has `stated`, else by what the index told from its own scores.
+
+    None where scores do not tell: of more than one text or segment, joined by rank, not calibrated, a later page.
+    """
     request = query.request
     is_plain = len(request.terms) == 1 and request.terms[0].kind != "vector" and not request.negative
-    known = manifest.spaces[query.space].tuning[query.kind].match
-    if not hits or request.cursor or not is_plain or known is None or len(query.ranked_by) > 1:
+    if not hits or request.cursor or not is_plain or len(query.ranked_by) > 1:
         return None
-    return Match(hits[0].score, known.threshold)
+    measured = manifest.spaces[query.space].tuning[query.kind].match
+    threshold = measured.threshold if measured else None
+    if stated is not None and (query.kind, query.space) == ("text", "fused"):
+        threshold = stated
+    return None if threshold is None else Match(hits[0].score, threshold)
 
 
 def strongest_space(query: JoinedQuery, rows: LiveRows, allowed: Rows | None) -> Space:

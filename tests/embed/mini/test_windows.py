@@ -11,6 +11,7 @@ from shotlake.embed.mini.windows import (
     WINDOW_S,
     Damage,
     Kind,
+    add_sliver,
     draw_window,
     foil_window,
     render_window,
@@ -44,6 +45,14 @@ def test_a_cut_is_where_it_is_said_to_be() -> None:
     assert not blue[:12].any() and (blue[12:] > 40).all()
     spectrum = [np.abs(np.fft.rfft(part)) for part in (samples[:8000], samples[-8000:])]
     assert [int(s.argmax()) * 2 < 300 for s in spectrum] == [False, True]
+
+
+def test_a_sliver_of_another_scene_is_in_the_picture_and_not_told() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        window = add_sliver(((STAR, WINDOW_S),), DRAW, rng)
+        assert len(window) == 2 and sum(seconds for _, seconds in window) == pytest.approx(WINDOW_S)
+        assert min(seconds for _, seconds in window) < 0.15 and shown_in(window) == (STAR.shot,)
 
 
 def test_one_thing_that_changes_its_motion_stays_in_its_world() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from shotlake.embed.mini.evaluate import evaluate
 from shotlake.embed.mini.exam import TEST_WORLD
 from shotlake.embed.mini.files import find_weights, load_weights, read_header
+from shotlake.embed.mini.imagined import CAPTIONS_OF_GROUP, CLIPS_OF_GROUP
 from shotlake.embed.mini.split import COMBINATION_SHARE, HELD_PAIRS, PAIR_SHARES
 from shotlake.embed.mini.text import Tokenizer
 from shotlake.embed.mini.train import Plan
@@ -79,7 +80,7 @@ repeatable, and mean nothing.
 ## Training
 {text_steps} steps with captions alone, then {clip_steps} of {n_processes} x {batch_size} clips ({clips:,}), rendered on
 the fly, none twice, seed {seed}. Again: `python jobs/train_encoder.py OUT --text-steps {text_steps} --steps {planned}`.
-{note}
+{note}{meaning}
 
 The signal is the renderer's own truth: contrast with whole and partial captions (several right answers a row), with a
 foil that is false in one respect, with the captions of single values, and heads that name the two things and the sounds
@@ -114,6 +115,24 @@ asked for their motion. Colours are those of a screen under an even, slowly chan
 """
 
 
+_MEANING_TEXT = """
+
+Then what makes a vector of the states was learnt anew, while towers, fusion and captions rested: {naming_steps} steps
+in which {n_kept:,} clips of the same kind and captions of them, read once, are named (things, sounds, how long the
+first shot is), and {steps} of {n_clips} clips and about {n_captions} captions each that were only imagined, as numbers:
+scenes, near misses of them, and these behind each other. What is said of them is drawn from what was said of kept clips
+that the naming had not learnt from. Again: `python jobs/train_encoder.py OUT --meaning-of BEFORE`."""
+
+
+def _meaning_text(training: dict[str, Any]) -> str:
+    """What the second training was, if there was one."""
+    if "meaning" not in training:
+        return ""
+    meaning = training["meaning"]
+    sizes = {"n_clips": meaning["n_groups"] * CLIPS_OF_GROUP, "n_captions": meaning["n_groups"] * CAPTIONS_OF_GROUP}
+    return _MEANING_TEXT.format(**meaning, **sizes)
+
+
 def write_card(folder: Path, **sizes: int) -> dict[str, Any]:
     """Evaluate the network of a directory and write its card; the numbers. Errors: BadModel.
 
@@ -130,6 +149,7 @@ def write_card(folder: Path, **sizes: int) -> dict[str, Any]:
         text_steps=training["text_steps"],
         clip_steps=training["step"] - training["text_steps"],
         note=training["note"],
+        meaning=_meaning_text(training),
         planned=training["steps"],
         clips=(training["step"] - training["text_steps"]) * training["n_processes"] * training["batch_size"],
         dim=model.shape.vector_dim,

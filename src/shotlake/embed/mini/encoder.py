@@ -1,4 +1,4 @@
-"""`mini` behind the encoder contract: 2 s windows of 16 small frames and 16 kHz sound, one space of 192 dimensions.
+"""`mini` behind the encoder contract: 2 s windows of 16 small frames and 16 kHz sound, one space of 384 dimensions.
 
 One vector of a text serves all three spaces. A clip shorter than the window is its frames spread over the shorter range
 and a sound that is masked at its end: it was trained on such clips.
@@ -20,6 +20,7 @@ from shotlake.config import EmbedConfig
 from shotlake.embed.encoder import normalise
 from shotlake.embed.mini.examples import N_SAMPLES
 from shotlake.embed.mini.files import find_weights, load_weights
+from shotlake.embed.mini.meaning import Conjunctions
 from shotlake.embed.mini.mel import SAMPLE_RATE_HZ
 from shotlake.embed.mini.model import Tokens
 from shotlake.embed.mini.text import Tokenizer
@@ -108,10 +109,14 @@ class MiniEncoder:
         for text in texts:
             self._check_words(text)
         pieces, rows = (torch.from_numpy(table).to(self._device) for table in self._tokenizer.ids(texts))
-        vectors, _ = normalise(
-            self._model.project(self._model.text(pieces, rows)).cpu().numpy(), np.ones(len(texts), bool)
-        )
+        vectors, _ = normalise(self._model.say(self._model.text(pieces, rows)).cpu().numpy(), np.ones(len(texts), bool))
         return dict.fromkeys(SPACES, vectors)
+
+    @property
+    def match_score(self) -> float | None:
+        """Measured by the second training."""
+        meaning = self._model.meaning
+        return float(meaning.get_buffer("match_score")) or None if isinstance(meaning, Conjunctions) else None
 
     def captions(self) -> list[str]:
         """600 captions of the rendered world."""

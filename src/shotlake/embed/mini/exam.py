@@ -57,7 +57,7 @@ def embed_texts(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]) ->
     """[Q, D] unit vectors."""
     model.eval()
     chunks = [texts[start : start + _RENDERED] for start in range(0, len(texts), _RENDERED)]
-    vectors = [model.project(model.text(*map(torch.from_numpy, tokenizer.ids(chunk)))) for chunk in chunks]
+    vectors = [model.say(model.text(*map(torch.from_numpy, tokenizer.ids(chunk)))) for chunk in chunks]
     return F.normalize(torch.cat(vectors), dim=-1)
 
 

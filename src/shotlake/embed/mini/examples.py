@@ -106,21 +106,34 @@ def _unmoved(thing: Thing) -> Thing:
 def draw_training(
     draw: DrawThing, n_clips: int, rng: np.random.Generator, easy: float = 0.0, loss_ratio: float = 0.08
 ) -> Examples:
-    """Clips of all kinds, made imperfect as archives are; a share `easy` of the other kinds are single things instead.
+    """Clips of the windows of `draw_windows`, made imperfect as archives are.
 
-    `loss_ratio` of them each have no picture, no sound, a silent sound track, or are short tails; one in sixteen single
-    scenes has its frames out of order, and some stand beside a foil of theirs.
+    `loss_ratio` of them each have no picture or no sound; one in sixteen single scenes has its frames out of order.
+    """
+    return render_training(draw_windows(draw, n_clips, rng, easy, loss_ratio), rng, loss_ratio)
+
+
+def draw_windows(
+    draw: DrawThing, n_windows: int, rng: np.random.Generator, easy: float = 0.0, loss_ratio: float = 0.08
+) -> list[Window]:
+    """Windows of all kinds; a share `easy` of the other kinds are single things instead.
+
+    `loss_ratio` of them each have a silent sound track or are short tails, and some stand beside a foil of theirs.
     """
     windows: list[Window] = []
-    while len(windows) < n_clips:
+    while len(windows) < n_windows:
         kind: Kind = "single" if rng.random() < easy else choose_kind(rng)
         windows.append(draw_window(kind, draw, rng, silent_ratio=loss_ratio))
         foil = foil_window(windows[-1], rng) if rng.random() < _FOIL_SHARES[kind] else None
         windows += [foil] if foil else []
-    windows = [_maybe_tail(window, rng, loss_ratio) for window in windows[:n_clips]]
+    return [_maybe_tail(window, rng, loss_ratio) for window in windows[:n_windows]]
+
+
+def render_training(windows: Sequence[Window], rng: np.random.Generator, loss_ratio: float = 0.08) -> Examples:
+    """Their clips, some damaged, some without picture or sound, some out of order."""
     clips = [(shown_in(window), *render_window(window, rng, draw_damage(rng))) for window in windows]
     examples = stack(clips)
-    lost = rng.random(n_clips)
+    lost = rng.random(len(windows))
     examples = lose_modalities(examples, lost < loss_ratio, lost > 1 - loss_ratio)
     alone = [row for row, window in enumerate(windows) if len(window) == 1 and lost[row] >= loss_ratio]
     return shuffle_frames(examples, [row for row in alone if rng.random() < 1 / 16], rng)

@@ -1,7 +1,4 @@
-"""What clips show and captions claim, as numbers: who matches whom, and the parts that training asks for.
-
-A thing is one integer of a few bits a field, so that a claim holds where the bits that it states are equal.
-"""
+"""What clips show and captions claim, as numbers: the parts that training asks for, and who matches whom."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shotlake.world.scenes import ATTRIBUTES, COUNTS, SOUNDS, Shown, Thing
+from shotlake.world.scenes import ATTRIBUTES, COUNTS, SOUNDS, Shown
 
 Ids = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -26,60 +23,9 @@ FIELDS: dict[str, tuple[object, ...]] = {
 _BITS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """N times two shots times two things; sounds as bits. A shot or thing that is not there has no `there`."""
-
-    code: Ids  # [N, 2, 2]
-    mask: Ids  # [N, 2, 2] the bits that are stated
-    there: Flags  # [N, 2, 2]
-    sounds: Ids  # [N, 2]
-    n_shots: Ids  # [N]
-
-
 def matches(shown: Sequence[Shown], claims: Sequence[Shown]) -> Flags:
     """[B, M]: all that caption m claims is so in clip b; the same as `shotlake.world.scenes.holds`, many at once."""
-    clips, captions = _pack(shown), _pack(claims)
-    single = captions.n_shots == 1
-    first, last = (_shot_holds(clips, place, captions, 0) for place in (0, 1))
-    in_order = first & _shot_holds(clips, 1, captions, 1)
-    return np.where(single, first | last, in_order)
-
-
-def _shot_holds(clips: _Packed, place: int, captions: _Packed, claim: int) -> Flags:
-    """[B, M]: the shot at `place` of each clip shows what shot `claim` of each caption claims."""
-    code, there = clips.code[:, None, place], clips.there[:, None, place]
-    wanted, mask, asked = captions.code[None, :, claim], captions.mask[None, :, claim], captions.there[None, :, claim]
-    fits = [
-        [~asked[..., i] | (there[..., j] & ((code[..., j] ^ wanted[..., i]) & mask[..., i] == 0)) for j in (0, 1)]
-        for i in (0, 1)
-    ]
-    things = (fits[0][0] & fits[1][1]) | (fits[0][1] & fits[1][0])
-    heard, named = clips.sounds[:, None, place], captions.sounds[None, :, claim]
-    exists = (clips.n_shots > place)[:, None]
-    return things & (named & ~heard == 0) & exists
-
-
-def _pack(rows: Sequence[Shown]) -> _Packed:
-    code, mask = np.zeros((len(rows), 2, 2), np.int64), np.zeros((len(rows), 2, 2), np.int64)
-    there, sounds = np.zeros((len(rows), 2, 2), bool), np.zeros((len(rows), 2), np.int64)
-    for row, shots in enumerate(rows):
-        for place, shot in enumerate(shots):
-            sounds[row, place] = sum(1 << SOUNDS.index(sound) for sound in shot.sounds)
-            for number, thing in enumerate(shot.things):
-                code[row, place, number], mask[row, place, number] = _pack_thing(thing)
-                there[row, place, number] = True
-    return _Packed(code, mask, there, sounds, np.array([len(shots) for shots in rows], np.int64))
-
-
-def _pack_thing(thing: Thing) -> tuple[int, int]:
-    """Its values, all bits set where there is none, and the bits of the fields that have one."""
-    code, mask, full = 0, 0, (1 << _BITS) - 1
-    for place, (name, values) in enumerate(FIELDS.items()):
-        value = getattr(thing, name)
-        code |= (full if value is None else values.index(value)) << (_BITS * place)
-        mask |= 0 if value is None else full << (_BITS * place)
-    return code, mask
+    return hold(parts_of(shown), parts_of(claims))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +35,7 @@ class Parts:
     values: Ids  # [N, 2, 2, fields] places in `FIELDS`, -1 where nothing is told
     there: Flags  # [N, 2, 2]
     sounds: Flags  # [N, 2, SOUNDS]
+    n_shots: Ids  # [N]
 
 
 def parts_of(rows: Sequence[Shown]) -> Parts:
@@ -97,6 +44,7 @@ def parts_of(rows: Sequence[Shown]) -> Parts:
         np.full((len(rows), 2, 2, len(FIELDS)), -1, np.int64),
         np.zeros((len(rows), 2, 2), bool),
         np.zeros((len(rows), 2, len(SOUNDS)), bool),
+        np.array([len(shots) for shots in rows], np.int64),
     )
     for row, shots in enumerate(rows):
         for side, shot in enumerate((shots[0], shots[-1]) if shots else ()):
@@ -109,3 +57,38 @@ def parts_of(rows: Sequence[Shown]) -> Parts:
                 ]
             parts.sounds[row, side, [SOUNDS.index(sound) for sound in shot.sounds]] = True
     return parts
+
+
+def hold(clips: Parts, captions: Parts) -> Flags:
+    """[B, M]: all that caption m claims is so in clip b."""
+    (held,) = hold_in(clips, captions, np.ones((len(clips.n_shots), 2), bool))
+    return held
+
+
+def hold_in(clips: Parts, captions: Parts, *sides: Flags) -> list[Flags]:
+    """For each choice of sides [B, 2]: [B, M] what one shot is claimed to show is so there; of two shots, anywhere."""
+    exists = np.stack([clips.n_shots > side for side in (0, 1)], axis=1)
+    first, last = (_side_holds(clips, side, captions, 0) & exists[:, [side]] for side in (0, 1))
+    in_order = first & _side_holds(clips, 1, captions, 1) & exists[:, 1:]
+    single = captions.n_shots == 1
+    return [np.where(single, (first & chosen[:, :1]) | (last & chosen[:, 1:]), in_order) for chosen in sides]
+
+
+def _side_holds(clips: Parts, side: int, captions: Parts, asked: int) -> Flags:
+    """[B, M]: this side of each clip shows what that side of each caption claims."""
+    code, _ = _packed(clips.values[:, None, side])
+    wanted, mask = _packed(captions.values[None, :, asked])
+    there, claimed = clips.there[:, None, side], captions.there[None, :, asked]
+    fits = [
+        [~claimed[..., i] | (there[..., j] & ((code[..., j] ^ wanted[..., i]) & mask[..., i] == 0)) for j in (0, 1)]
+        for i in (0, 1)
+    ]
+    things = (fits[0][0] & fits[1][1]) | (fits[0][1] & fits[1][0])
+    unheard = captions.sounds[:, asked].astype(np.float32) @ (~clips.sounds[:, side]).astype(np.float32).T
+    return things & (unheard.T == 0)
+
+
+def _packed(values: Ids) -> tuple[Ids, Ids]:
+    """Each thing as one integer of a few bits a field, and the bits of the fields that are told."""
+    full, shifts = (1 << _BITS) - 1, _BITS * np.arange(len(FIELDS))
+    return ((values & full) << shifts).sum(-1), (np.where(values < 0, 0, full) << shifts).sum(-1)

@@ -60,7 +60,7 @@ def batch_loss(
     with torch.autocast("cpu", torch.bfloat16):
         seen = trainee.model.fuse(trainee.model.tokens(*as_tensors(examples)))
         clips = F.normalize(trainee.model.project(seen).float(), dim=-1)
-        read = _read_by_length(trainee.model, tokenizer, texts)
+        read = read_by_length(trainee.model, tokenizer, texts)
         said = F.normalize(trainee.model.project(read).float(), dim=-1)
     scale = trainee.log_scale.exp().clamp(max=100)
     sizes = [len(whole), len(partial), len(foils), len(prompts), len(imagined), len(imagined), len(false)]
@@ -86,7 +86,7 @@ def caption_loss(
     """The loss of captions alone, of what was only imagined: they answer what clips will be asked."""
     imagined, others, false = _write_pairs(imagined, rng)
     with torch.autocast("cpu", torch.bfloat16):
-        read = _read_by_length(trainee.model, tokenizer, [caption.text for caption in (*others, *false)])
+        read = read_by_length(trainee.model, tokenizer, [caption.text for caption in (*others, *false)])
         one, same, other = F.normalize(trainee.model.project(read).float(), dim=-1).chunk(3)
     scale = trainee.log_scale.exp().clamp(max=100)
     parts = {
@@ -185,12 +185,17 @@ def parts_loss(trainee: Trainee, states_NSD: Tensor, shown: Sequence[Shown]) -> 
     """How badly the states name things and sounds; two states may name the two things of a shot either way round."""
     parts, states = parts_of(shown), states_NSD.float()
     cost = _naming_cost(trainee, states[:, 2:].view(len(shown), 2, 2, -1), parts)
-    straight, crossed = cost[..., 0, 0] + cost[..., 1, 1], cost[..., 0, 1] + cost[..., 1, 0]
     heard = [
         even_cross_entropy(head(states[:, side]), torch.from_numpy(parts.sounds[:, side]))
         for side, head in enumerate(trainee.sounds)
     ]
-    return torch.minimum(straight, crossed).mean() + torch.stack(heard).mean()
+    return cheaper_way(cost).mean() + torch.stack(heard).mean()
+
+
+def cheaper_way(cost_NCTT: Tensor) -> Tensor:
+    """[N, side]: what the cheaper way costs to take two states for two things."""
+    straight, crossed = cost_NCTT[..., 0, 0] + cost_NCTT[..., 1, 1], cost_NCTT[..., 0, 1] + cost_NCTT[..., 1, 0]
+    return torch.minimum(straight, crossed)
 
 
 def _naming_cost(trainee: Trainee, states_NSTD: Tensor, parts: Parts) -> Tensor:
@@ -205,7 +210,7 @@ def _naming_cost(trainee: Trainee, states_NSTD: Tensor, parts: Parts) -> Tensor:
     return cost
 
 
-def _read_by_length(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+def read_by_length(model: MiniModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """[Q, 6, D] states in the order given; short texts are not padded to the longest."""
     pieces, rows = (torch.from_numpy(table) for table in tokenizer.ids(texts))
     lengths = (rows > 0).sum(1)

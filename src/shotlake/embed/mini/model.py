@@ -7,11 +7,13 @@ a text, W different words, D the width. Absent modalities are masked keys, never
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shotlake.embed.mini.meaning import Conjunctions, Perceptrons
 from shotlake.embed.mini.mel import HOP, N_MELS, log_mel
 
 _SOUND_STRIDE = 4
@@ -34,6 +36,8 @@ class MiniShape:
     n_samples: int = 32_000
     max_words: int = 56
     stem: tuple[int, int, int] = (32, 64, 128)
+    meaning: Literal["perceptrons", "conjunctions"] = "perceptrons"
+    n_units: int = 1024  # of conjunctions
 
     @property
     def n_places(self) -> int:
@@ -196,25 +200,6 @@ class Reader(nn.Module):
         return self.norm(x[:, :_N_STATES])
 
 
-class Meaning(nn.Module):
-    """States to one vector, of clips and of texts alike; which of two things comes first means nothing."""
-
-    def __init__(self, shape: MiniShape) -> None:
-        super().__init__()
-        self.whole = nn.Linear(2 * shape.dim, shape.vector_dim)
-        self.things = nn.ModuleList(
-            nn.Sequential(nn.Linear(shape.dim, 4 * shape.dim), nn.ReLU(), nn.Linear(4 * shape.dim, shape.vector_dim))
-            for _ in ("beginning", "end")
-        )
-
-    def forward(self, states_BSD: Tensor) -> Tensor:
-        """[B, vector_dim], not normalised."""
-        vector = self.whole(states_BSD[:, :2].flatten(1))
-        for side, thing in enumerate(self.things):
-            vector = vector + thing(states_BSD[:, 2 + 2 * side : 4 + 2 * side]).sum(1)
-        return vector
-
-
 class TextTower(nn.Module):
     """Words, each the mean of its pieces, to the states of a text."""
 
@@ -263,7 +248,12 @@ class MiniModel(nn.Module):
         self.picture, self.sound, self.text = PictureTower(shape), SoundTower(shape), TextTower(shape)
         self.modality = nn.Parameter(0.02 * torch.randn(2, shape.dim))
         self.fusion = nn.ModuleList(Block(shape.dim, shape.n_heads) for _ in range(2))
-        self.reader, self.meaning = Reader(shape), Meaning(shape)
+        self.reader = Reader(shape)
+        self.meaning: Perceptrons | Conjunctions = (
+            Perceptrons(shape.dim, shape.vector_dim)
+            if shape.meaning == "perceptrons"
+            else Conjunctions(shape.dim, _N_STATES, shape.vector_dim, shape.n_units)
+        )
 
     def tokens(
         self, frames_BTHWC: Tensor, frame_mask_BT: Tensor, waveform_BN: Tensor, sample_mask_BN: Tensor
@@ -281,6 +271,11 @@ class MiniModel(nn.Module):
         return states
 
     def project(self, states_BSD: Tensor) -> Tensor:
-        """[B, vector_dim] of the states of clips or texts, not normalised."""
+        """[B, vector_dim] of the states of clips, not normalised."""
         vector: Tensor = self.meaning(states_BSD)
+        return vector
+
+    def say(self, states_BSD: Tensor) -> Tensor:
+        """[B, vector_dim] of the states of texts, not normalised."""
+        vector: Tensor = self.meaning.say(states_BSD)
         return vector

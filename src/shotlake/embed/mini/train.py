@@ -210,11 +210,15 @@ class Training:
 
 
 def _take_over(folder: Path, trainee: Trainee, tokenizer: Tokenizer) -> None:
-    """All that the network of a model directory knows; its captions only if its words are ours. Errors: BadModel."""
+    """All that the network of a model directory knows; its captions only if its words are ours. Errors: BadModel.
+
+    Conjunctions are left: they are learnt from states that rest.
+    """
     model, words = load_weights(find_weights(folder))
-    same_words = list(words) == list(tokenizer.vocabulary)
-    known = {name: tensor for name, tensor in model.state_dict().items() if same_words or not name.startswith("text.")}
-    trainee.model.load_state_dict(trainee.model.state_dict() | known)
+    own = trainee.model.state_dict()
+    left = () if list(words) == list(tokenizer.vocabulary) else ("text.",)
+    left = left if model.shape.meaning == trainee.model.shape.meaning else (*left, "meaning.")
+    trainee.model.load_state_dict(own | {k: v for k, v in model.state_dict().items() if not k.startswith(left)})
 
 
 def learning_share(step: int, plan: Plan) -> float:

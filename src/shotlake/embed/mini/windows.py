@@ -1,6 +1,7 @@
 """Windows of the rendered world: one scene for two seconds, or two with a cut between them, as frames and samples.
 
-What a clip does not tell is left out of what it shows: here the motion of a shot that is too short for it.
+What a clip does not tell is left out of what it shows: here the motion of a shot that is too short for it, and a shot
+of which hardly more than a frame is in the window.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ WINDOW_S = 2.0
 N_FRAMES = 16
 SIZE_PX = 48
 FRAME_RATES = (8, 10, 12, 15, 24, 25, 30, 50, 60)
-_MOTION_TAKES_S = 0.6  # in less, a bounce looks like a fall and a slow spin like nothing
+MOTION_TAKES_S = 0.6  # in less, a bounce looks like a fall and a slow spin like nothing
+_SHOT_TAKES_S = 0.15  # in less there is one frame of it, and hardly a sound
 _FILM_PX, _FILM_FPS = (160, 120), 24
 
 Kind = Literal["single", "several", "pair", "then"]
@@ -95,12 +97,12 @@ def _cut(first: Scene, draw: DrawThing, rng: np.random.Generator) -> Window:
 
 
 def shown_in(window: Window) -> Shown:
-    """What the window tells: scenes that go on are one shot, and short ones have no motion."""
-    return tuple(_tellable(scene.shot, seconds) for scene, seconds in window)
+    """What the window tells: scenes that go on are one shot, short ones have no motion, and slivers are nothing."""
+    return tuple(_tellable(scene.shot, seconds) for scene, seconds in window if seconds >= _SHOT_TAKES_S)
 
 
 def _tellable(shot: Shot, seconds: float) -> Shot:
-    if seconds >= _MOTION_TAKES_S:
+    if seconds >= MOTION_TAKES_S:
         return shot
     return replace(shot, things=tuple(replace(thing, motion=None) for thing in shot.things))
 
@@ -116,6 +118,13 @@ def foil_window(window: Window, rng: np.random.Generator) -> Window | None:
                 for (scene, seconds), shot in zip(window, foil, strict=True)
             )
     return None
+
+
+def add_sliver(window: Window, draw: DrawThing, rng: np.random.Generator) -> Window:
+    """One scene with the very beginning or end of another, as where the grid of windows just misses a cut."""
+    ((scene, _),), sliver_s = window, rng.uniform(0.03, _SHOT_TAKES_S)
+    parts = (scene, WINDOW_S - sliver_s), (draw_window("single", draw, rng)[0][0], sliver_s)
+    return parts if rng.random() < 0.5 else parts[::-1]
 
 
 def render_window(
