@@ -82,8 +82,8 @@ def test_a_file_that_is_cut_off(folder: Path, size_bytes: int) -> None:
 
 def test_files_of_another_network(folder: Path) -> None:
     weights = folder / "model.safetensors"
-    rewrite(weights, drop="meaning.whole.bias")
-    assert "meaning.whole.bias" in refusal(folder)
+    rewrite(weights, drop="meaning.loudness.bias")
+    assert "meaning.loudness.bias" in refusal(folder)
     shutil.copy(SHIPPED, weights)
     rewrite(weights, {"shape": '{"n_pieces": 3, "wings": 2}'})
     assert "does not hold a mini network" in refusal(folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +131,8 @@ def test_groups_caps_and_dedupe(search, queries, demo_lake):
     grouped = ask(search, query, group_by="video", group_size=2, limit=4).hits
     best = search.answer(SearchRequest((query,), per_video=1, limit=4)).hits
     assert list(dict.fromkeys(hit.video_uri for hit in grouped)) == [hit.video_uri for hit in best]
-    unlike = search.answer(SearchRequest((query,), dedupe=0.9, limit=20)).hits
+    apart = search.config.model_copy(update={"query": search.config.query.model_copy(update={"merge_drop": 0.0})})
+    unlike = replace(search, config=apart).answer(SearchRequest((query,), dedupe=0.9, limit=20)).hits
     rows = search.rows.find("segment_id", [hit.segment_ids[0] for hit in unlike if len(hit.segment_ids) == 1])
     vectors = search.rows.vectors("fused", rows)
     assert len(rows) >= 3 and np.triu(vectors @ vectors.T, 1).max() < 0.9

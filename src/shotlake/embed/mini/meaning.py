@@ -142,13 +142,13 @@ class Conjunctions(nn.Module):
         vector = torch.zeros_like(shares_NC[:, 0])
         for side, (thing, sounding) in enumerate(zip(self.things, self.sides, strict=True)):
             sounds_NH, there_NT = named.sounds_NCH[:, side], named.there_NCT[:, side]
+            said = torch.split(named.values_NCTV[:, side], list(VALUE_SIZES), -1)
+            units_NTU = torch.ones_like(there_NT)[..., None]
+            for field, what in zip(self.fields, (*said, sounds_NH[:, None]), strict=True):
+                units_NTU = units_NTU * field(what)
+            seen_NT = there_NT * (there_NT > _HARDLY_THERE)
             shown = sounding(torch.cat([sounds_NH, shares_NC[:, side]], -1))
-            rows, places = (there_NT > _HARDLY_THERE).nonzero(as_tuple=True)
-            said = torch.split(named.values_NCTV[rows, side, places], list(VALUE_SIZES), -1)
-            units_RU = torch.ones_like(shares_NC[rows, 0])
-            for field, what in zip(self.fields, (*said, sounds_NH[rows]), strict=True):
-                units_RU = units_RU * field(what)
-            shown = shown.index_add(0, rows, thing(units_RU) * there_NT[rows, places, None])
+            shown = shown + (thing(units_NTU) * seen_NT[..., None]).sum(1)
             vector = vector + F.normalize(shown, dim=-1) * self.loudness(shares_NC[:, side])
         return vector
 
