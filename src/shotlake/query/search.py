@@ -165,7 +165,9 @@ class LakeSearch:
             unindexed_rows=self.rows.fresh.counted,
             recall_at_10=self.manifest.recall_at_10(query.space),
             took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
-            match=judge(hits, query, self.manifest, self.encoder.match_score),
+            match=judge(
+                hits, query, self.manifest, getattr(self.encoder, "match_score", None)
+            ),  # older classes have none
             partial=is_partial,
             cursor="" if is_partial or not is_more else replace(page_end, n_hits=page_end.n_hits + len(hits)).to_text(),
         )
