@@ -1,7 +1,7 @@
 """The second training of `mini`: `Conjunctions` from kept states; towers, fusion and captions rest.
 
 First the naming learns to say what states show, from clips and captions that are kept. Then the units and what adds
-them up learn from imagined clips and captions, whose parts are named as some kept ones were: a step costs a fifth of
+them up learn from imagined clips and captions, whose parts are named as some kept ones were: a step costs a quarter of
 one that renders, and asks for hundreds of captions among hundreds of clips, most of which are almost right.
 """
 
