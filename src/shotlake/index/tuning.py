@@ -13,7 +13,8 @@ from shotlake.index.scan import SpaceVectors
 from shotlake.index.truth import K, Truth, lower_bound
 
 RERANKS = (25, 50, 100, 200, 400, 800)
-ENOUGH = 0.99  # the curve ends where the lower bound passes this: each step further reads twice as much for a tenth
+ENOUGH = 0.999  # the curve ends where the lower bound passes this,
+LEAST_GAIN = 0.002  # or, behind the target, where twice as many lists give less than this: the codes say no more
 TIMED_QUERIES = 32
 ROW_COST_IN_CODES = 8  # re-ranking one row costs about as much as scanning so many codes
 
@@ -26,8 +27,10 @@ def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tunin
     curve: list[TunedPoint] = []
     nprobe = 1
     while True:
+        before = curve[-1].lower_bound if curve else 0.0
         curve += _measure(space, truth, nprobe, reranks)
-        if nprobe >= space.nlist or curve[-1].lower_bound >= max(ENOUGH, target):
+        best = curve[-1].lower_bound
+        if nprobe >= space.nlist or best >= max(ENOUGH, target) or (best >= target and best - before < LEAST_GAIN):
             break
         nprobe = min(nprobe * 2, space.nlist)
     return Tuning(
