@@ -31,7 +31,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=default.steps, help=f"steps ({default.steps})")
     parser.add_argument("--text-steps", type=int, default=default.text_steps, help="of them, with captions alone")
     parser.add_argument("--begin-with", type=Path, help="model directory whose network is trained on")
-    parser.add_argument("--meaning-of", type=Path, help="model directory; all of it but its meaning rests")
+    parser.add_argument(
+        "--meaning-of", type=Path, help="model directory; all but its meaning rests, for steps of its own"
+    )
     parser.add_argument("--seed", type=int, default=default.seed, help=f"seed ({default.seed})")
     parser.add_argument("--processes", type=int, default=default.n_processes, help="one-thread processes, a core each")
     arguments = parser.parse_args()
@@ -43,6 +45,10 @@ def main() -> int:
         return 1 if missed_bars(numbers) else 0
     if arguments.folder is None:
         parser.error("name the folder to train into")
+    if arguments.meaning_of and arguments.begin_with:
+        parser.error(
+            "--begin-with trains the whole network, --meaning-of only what makes vectors of its states; choose one"
+        )
     if arguments.meaning_of:
         meaning = MeaningPlan(str(arguments.meaning_of), seed=arguments.seed, n_processes=arguments.processes)
         train_meaning(meaning, arguments.folder)

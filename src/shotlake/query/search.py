@@ -157,6 +157,7 @@ class LakeSearch:
         is_partial = self.rows.searcher.is_partial
         ended = time.perf_counter()
         took = {"encode": encoded - started, "search": find.search_s, "columns": ended - encoded - find.search_s}
+        stated = getattr(self.encoder, "match_score", None)  # an installed class of before has none
         return SearchResult(
             hits=hits,
             generation=self.manifest.generation,
@@ -165,9 +166,7 @@ class LakeSearch:
             unindexed_rows=self.rows.fresh.counted,
             recall_at_10=self.manifest.recall_at_10(query.space),
             took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
-            match=judge(
-                hits, query, self.manifest, getattr(self.encoder, "match_score", None)
-            ),  # older classes have none
+            match=judge(hits, query, self.manifest, stated),
             partial=is_partial,
             cursor="" if is_partial or not is_more else replace(page_end, n_hits=page_end.n_hits + len(hits)).to_text(),
         )

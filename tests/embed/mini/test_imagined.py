@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from shotlake.embed.mini.imagined import (
+    CAPTIONS_OF_GROUP,
+    CLIPS_OF_GROUP,
     FILLS_S,
     Imagined,
     Shots,
@@ -126,6 +128,7 @@ def test_truth_is_what_holds(imagined: Imagined) -> None:
                 )
             )
             assert imagined.right[row, column] == holds(claim, long)
+    assert len(clips) == 6 * CLIPS_OF_GROUP and 6 * (CAPTIONS_OF_GROUP - 1) < len(claims) <= 6 * CAPTIONS_OF_GROUP
     assert not (imagined.right & ~imagined.held).any() and not (imagined.right & imagined.unclear).any()
 
 

@@ -11,7 +11,7 @@ import torch
 from shotlake.config import EmbedConfig
 from shotlake.embed.load import load_encoder
 from shotlake.embed.mini.files import load_weights, read_header
-from shotlake.embed.mini.train import BEST, LAST, Plan, Training, learning_share, train
+from shotlake.embed.mini.train import BEST, LAST, Plan, Training, follow, learning_share, train
 
 TINY = Plan(steps=4, text_steps=1, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16)
 
@@ -52,10 +52,9 @@ def test_a_training_can_be_finished_sooner_than_planned() -> None:
 def test_what_is_kept_is_a_mean_that_follows_the_weights(tmp_path: Path) -> None:
     training = Training.begin(replace(TINY, mean_decay=0.9), tmp_path)
     start = {name: tensor.clone() for name, tensor in training.mean.state_dict().items()}
-    training.step = 100
     for parameter in training.trainee.model.parameters():
         parameter.data += 1.0
-    training._follow()
+    follow(training.mean, training.trainee.model, 0.9, step=100)
     for name, tensor in training.mean.state_dict().items():
         if name in dict(training.trainee.model.named_parameters()):
             torch.testing.assert_close(tensor, start[name] + 0.1)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from shotlake.embed.mini.imagined import FILLS_S, Floats
-from shotlake.embed.mini.labels import FIELDS, Flags, Ids, Parts
-from shotlake.embed.mini.meaning import VALUE_SIZES, Named
+from shotlake.embed.mini.labels import Flags, Ids, Parts
+from shotlake.embed.mini.meaning import VALUE_SIZES, Named, by_field
 from shotlake.embed.mini.windows import MOTION_TAKES_S
 from shotlake.world.scenes import SOUNDS
 
@@ -37,7 +36,7 @@ class Answers:
                 np.eye(size, dtype=np.float32),
                 rng,
             )
-            for number, (size, field) in enumerate(zip(VALUE_SIZES, _by_field(likely.values_NCTV), strict=True))
+            for number, (size, field) in enumerate(zip(VALUE_SIZES, by_field(likely.values_NCTV), strict=True))
         ]
         self.there = _Drawer(
             likely.there_NCT.numpy().reshape(-1, 1), there.ravel() * 1, of_things.ravel(), np.array([[0.0], [1.0]]), rng
@@ -87,14 +86,10 @@ class _Drawer:
         return drawn
 
 
-def _by_field(values_NCTV: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(values_NCTV, list(VALUE_SIZES), -1)
-
-
 def _labels(truth: Parts, field: int) -> Ids:
     """[N, 2, 2] places of the field's values; the last one is "not told"."""
-    values = truth.values[..., field]
-    return np.where(values < 0, len(list(FIELDS.values())[field]), values)
+    places: Ids = truth.values[..., field] % VALUE_SIZES[field]
+    return places
 
 
 def _conditions(truth: Parts, seconds_NC: Floats) -> Ids:

@@ -235,8 +235,7 @@ def _claims(
     two = np.repeat([number in (1, 4, len(sides) - 1) for number in range(len(sides))], n_groups)
     allowed = np.concatenate([first.may_be_trained() & last.may_be_trained() for first, last in sides])
     captions = _beside(sides, two)
-    kept = Parts(captions.values[allowed], captions.there[allowed], captions.sounds[allowed], captions.n_shots[allowed])
-    return kept, (np.arange(len(two)) < n_groups * len(whole))[allowed]
+    return captions.take(allowed), (np.arange(len(two)) < n_groups * len(whole))[allowed]
 
 
 def _either_way(first: Shots, last: Shots, rng: np.random.Generator) -> tuple[Shots, Shots]:

@@ -37,6 +37,10 @@ class Parts:
     sounds: Flags  # [N, 2, SOUNDS]
     n_shots: Ids  # [N]
 
+    def take(self, rows: Ids | Flags) -> Parts:
+        """Those of some rows."""
+        return Parts(self.values[rows], self.there[rows], self.sounds[rows], self.n_shots[rows])
+
 
 def parts_of(rows: Sequence[Shown]) -> Parts:
     """What training asks clips and captions for; things stand in the order in which they are shown."""

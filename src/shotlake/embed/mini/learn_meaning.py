@@ -25,9 +25,10 @@ from shotlake.embed.mini.files import find_weights, load_weights, read_header, s
 from shotlake.embed.mini.imagined import Floats, Imagined, imagine
 from shotlake.embed.mini.kept import Kept, keep_many
 from shotlake.embed.mini.labels import Parts, hold, parts_of
-from shotlake.embed.mini.losses import cheaper_way
-from shotlake.embed.mini.meaning import VALUE_SIZES, Conjunctions, Named, Naming
+from shotlake.embed.mini.losses import either_way, naming_cost
+from shotlake.embed.mini.meaning import VALUE_SIZES, Conjunctions, Named, Naming, by_field
 from shotlake.embed.mini.model import MiniModel
+from shotlake.embed.mini.train import BEST, follow
 from shotlake.embed.mini.windows import WINDOW_S
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,9 @@ _SHARE_WEIGHT = 20.0  # of clips of two shots: those of one have nothing to say 
 _HEARD_WEIGHT = 12.0
 _WEIGHTS = {"whole": 1.2, "part": 0.7, "clip": 0.3, "match": 1.0}
 _EACH_OF_PART = 0.3  # of what is asked of parts, that each right clip comes first; the rest, that any does
-_N_HARDEST = 32  # wrong clips of a caption that are to stay below the threshold
+_N_HARDEST, _HARDEST_WEIGHT = 32, 1 / 8  # wrong clips of a caption that are to stay below the threshold, each
 _GALLERY, _FALSE_SHARE = 1024, 0.05
 _NEVER = -1e4
-BEST = "best.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,7 @@ class _Read:
     seconds: Floats
 
     def take(self, rows: np.ndarray) -> _Read:
-        truth = Parts(*(getattr(self.truth, name)[rows] for name in Parts.__slots__))
-        return _Read(self.states_NSD[torch.from_numpy(rows)], truth, self.seconds[rows])
+        return _Read(self.states_NSD[torch.from_numpy(rows)], self.truth.take(rows), self.seconds[rows])
 
     def split(self, share: float) -> tuple[_Read, _Read]:
         """All but the last of them, and the last."""
@@ -170,13 +169,11 @@ def learn_naming(naming: Naming, clips: _Read, captions: _Read, plan: MeaningPla
 
 def in_order(named: Named, truth: Parts) -> Named:
     """The same logits, with the two states of each side the other way round where that names its things better."""
-    cost = _naming_costs(named, truth)
-    crossed_NC = cost[..., 0, 1] + cost[..., 1, 0] < cost[..., 0, 0] + cost[..., 1, 1]
-    values = torch.where(crossed_NC[..., None, None], named.values_NCTV.flip(2), named.values_NCTV)
+    straight, crossed = either_way(_cost(named, truth))
+    turned_NCT = (crossed < straight)[..., None]
+    values = torch.where(turned_NCT[..., None], named.values_NCTV.flip(2), named.values_NCTV)
     return replace(
-        named,
-        values_NCTV=values,
-        there_NCT=torch.where(crossed_NC[..., None], named.there_NCT.flip(2), named.there_NCT),
+        named, values_NCTV=values, there_NCT=torch.where(turned_NCT, named.there_NCT.flip(2), named.there_NCT)
     )
 
 
@@ -185,20 +182,14 @@ def naming_losses(named: Named, truth: Parts, seconds_NC: Floats) -> dict[str, T
     cut, share = torch.from_numpy(truth.n_shots == 2), torch.from_numpy(seconds_NC[:, 0] / seconds_NC.sum(1))
     shares = F.binary_cross_entropy_with_logits(named.share_N, share, 1 + _SHARE_WEIGHT * cut)
     sounds = F.binary_cross_entropy_with_logits(named.sounds_NCH, torch.from_numpy(truth.sounds).float())
-    things = cheaper_way(_naming_costs(named, truth)).sum(-1).mean()
+    things = torch.minimum(*either_way(_cost(named, truth))).sum(-1).mean()
     return {"things": things, "sounds": _HEARD_WEIGHT * sounds, "share": shares}
 
 
-def _naming_costs(named: Named, truth: Parts) -> Tensor:
-    """[N, side, state, thing]: what it costs to take this state for that thing; what is not there has no values."""
-    there = torch.from_numpy(truth.there).float()[:, :, None, :].expand(-1, -1, 2, -1)
-    says = named.there_NCT[..., None].expand(-1, -1, -1, 2)
-    cost = F.binary_cross_entropy_with_logits(says, there, reduction="none")
-    fields = torch.split(named.values_NCTV, list(VALUE_SIZES), -1)
-    for number, (size, field) in enumerate(zip(VALUE_SIZES, fields, strict=True)):
-        value = torch.from_numpy(truth.values[..., number] % size)[:, :, None, :].expand(-1, -1, 2, -1)  # -1: the last
-        cost = cost - torch.gather(field.log_softmax(-1), 3, value) * there
-    return cost
+def _cost(named: Named, truth: Parts) -> Tensor:
+    """[N, side, state, thing]; of what is there every field is asked, be it told or not."""
+    asked = torch.from_numpy(truth.there)[..., None].expand(-1, -1, -1, len(VALUE_SIZES))
+    return naming_cost(named.there_NCT, by_field(named.values_NCTV), truth, asked)
 
 
 def learn_conjunctions(
@@ -212,7 +203,7 @@ def learn_conjunctions(
 
     def losses(step: int) -> dict[str, Tensor]:
         if step:
-            _follow(mean, meaning, max(1 - plan.mean_decay, 1 / step))
+            follow(mean, meaning, plan.mean_decay, step - 1)
         rng = np.random.default_rng([plan.seed, 8, step])
         imagined = imagine(plan.n_groups, cuts, rng)
         seen = clips.draw(imagined.clips, imagined.seconds, imagined.shares, rng)
@@ -222,12 +213,6 @@ def learn_conjunctions(
 
     _descend(optimizer, losses, plan.steps, plan)
     meaning.load_state_dict(mean.state_dict())
-
-
-@torch.no_grad()
-def _follow(mean: nn.Module, learner: nn.Module, share: float) -> None:
-    for mine, new in zip(mean.parameters(), learner.parameters(), strict=True):
-        mine.lerp_(new, share)
 
 
 class _Learner(nn.Module):
@@ -261,7 +246,7 @@ class _Learner(nn.Module):
         logits = self.log_match_scale.exp() * (cosines - self.threshold)
         cost = F.binary_cross_entropy_with_logits(logits, right.float(), reduction="none") * ~unclear
         hardest = (cost * ~right).topk(min(_N_HARDEST, len(cost)), dim=0).values.sum(0)
-        return ((cost * right).sum(0) / right.sum(0).clamp(min=1) + hardest / 8).mean()
+        return ((cost * right).sum(0) / right.sum(0).clamp(min=1) + _HARDEST_WEIGHT * hardest).mean()
 
 
 def search_losses(logits_BM: Tensor, right_BM: Tensor, wrong_BM: Tensor) -> tuple[Tensor, Tensor]:

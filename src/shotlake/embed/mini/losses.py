@@ -184,29 +184,33 @@ def _single_claims() -> list[Shown]:
 def parts_loss(trainee: Trainee, states_NSD: Tensor, shown: Sequence[Shown]) -> Tensor:
     """How badly the states name things and sounds; two states may name the two things of a shot either way round."""
     parts, states = parts_of(shown), states_NSD.float()
-    cost = _naming_cost(trainee, states[:, 2:].view(len(shown), 2, 2, -1), parts)
+    things = states[:, 2:].view(len(shown), 2, 2, -1)
+    told_NCTF = torch.from_numpy(parts.values >= 0)  # what is not told costs nothing
+    named = [head(things) for head in trainee.fields]
+    cost = naming_cost(trainee.there(things)[..., 0], named, parts, told_NCTF)
     heard = [
         even_cross_entropy(head(states[:, side]), torch.from_numpy(parts.sounds[:, side]))
         for side, head in enumerate(trainee.sounds)
     ]
-    return cheaper_way(cost).mean() + torch.stack(heard).mean()
+    return torch.minimum(*either_way(cost)).mean() + torch.stack(heard).mean()
 
 
-def cheaper_way(cost_NCTT: Tensor) -> Tensor:
-    """[N, side]: what the cheaper way costs to take two states for two things."""
-    straight, crossed = cost_NCTT[..., 0, 0] + cost_NCTT[..., 1, 1], cost_NCTT[..., 0, 1] + cost_NCTT[..., 1, 0]
-    return torch.minimum(straight, crossed)
+def either_way(cost_NCTT: Tensor) -> tuple[Tensor, Tensor]:
+    """[N, side] twice: what it costs to take two states for two things as they stand, and the other way round."""
+    return cost_NCTT[..., 0, 0] + cost_NCTT[..., 1, 1], cost_NCTT[..., 0, 1] + cost_NCTT[..., 1, 0]
 
 
-def _naming_cost(trainee: Trainee, states_NSTD: Tensor, parts: Parts) -> Tensor:
-    """[N, side, state, thing]: what it costs to take this state for that thing; what is not told costs nothing."""
-    there = torch.from_numpy(parts.there)[:, :, None, :].float().expand(-1, -1, 2, -1)
-    says = trainee.there(states_NSTD).expand(-1, -1, -1, 2)
-    cost = F.binary_cross_entropy_with_logits(says, there, reduction="none")
-    for number, head in enumerate(trainee.fields):
-        value = torch.from_numpy(parts.values[..., number])[:, :, None, :].expand(-1, -1, 2, -1)
-        likely = head(states_NSTD).log_softmax(-1)
-        cost = cost - torch.gather(likely, 3, value.clamp(min=0)) * (value >= 0)
+def naming_cost(there_NCT: Tensor, fields_NCTV: Sequence[Tensor], parts: Parts, asked_NCTF: Tensor) -> Tensor:
+    """[N, side, state, thing]: what it costs to take this state for that thing, in logits, by the fields `asked`.
+
+    The last place of a field stands for a value that is not told.
+    """
+    is_there = torch.from_numpy(parts.there).float()[:, :, None].expand(-1, -1, 2, -1)
+    says = there_NCT[..., None].expand(-1, -1, -1, 2)
+    cost = F.binary_cross_entropy_with_logits(says, is_there, reduction="none")
+    for number, field in enumerate(fields_NCTV):
+        value = torch.from_numpy(parts.values[..., number] % field.shape[-1])[:, :, None].expand(-1, -1, 2, -1)
+        cost = cost - torch.gather(field.log_softmax(-1), 3, value) * asked_NCTF[:, :, None, :, number]
     return cost
 
 

@@ -6,6 +6,7 @@ side, V values of all fields, H sounds, U units.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,8 +61,13 @@ class Named:
 
     def likely(self) -> Named:
         """Logits as probabilities."""
-        fields = [field.softmax(-1) for field in torch.split(self.values_NCTV, list(VALUE_SIZES), -1)]
+        fields = [field.softmax(-1) for field in by_field(self.values_NCTV)]
         return Named(torch.cat(fields, -1), self.there_NCT.sigmoid(), self.sounds_NCH.sigmoid(), self.share_N.sigmoid())
+
+
+def by_field(values: Tensor) -> Sequence[Tensor]:
+    """[..., V] values as one tensor a field."""
+    return torch.split(values, list(VALUE_SIZES), -1)
 
 
 class Naming(nn.Module):
@@ -142,7 +148,7 @@ class Conjunctions(nn.Module):
         vector = torch.zeros_like(shares_NC[:, 0])
         for side, (thing, sounding) in enumerate(zip(self.things, self.sides, strict=True)):
             sounds_NH, there_NT = named.sounds_NCH[:, side], named.there_NCT[:, side]
-            said = torch.split(named.values_NCTV[:, side], list(VALUE_SIZES), -1)
+            said = by_field(named.values_NCTV[:, side])
             units_NTU = torch.ones_like(there_NT)[..., None]
             for field, what in zip(self.fields, (*said, sounds_NH[:, None]), strict=True):
                 units_NTU = units_NTU * field(what)

@@ -166,18 +166,8 @@ class Training:
         _average_gradients(self.trainee, self.plan.n_processes)
         nn.utils.clip_grad_norm_(self.trainee.parameters(), 1.0)
         self.optimizer.step()
-        self._follow()
+        follow(self.mean, self.trainee.model, self.plan.mean_decay, self.step)
         return parts
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the mean towards the weights: slowly, but for the first steps, which it would remember too long."""
-        share = max(1 - self.plan.mean_decay, 1 / (1 + self.step))
-        for mine, new in zip(self.mean.state_dict().values(), self.trainee.model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(new, share)
-            else:
-                mine.copy_(new)
 
     def _validate_and_keep(self, parts: dict[str, float], wall_s: float) -> None:
         found = validate(self.mean, self.tokenizer, self.plan) if self.step > self.plan.text_steps else {}
@@ -207,6 +197,17 @@ class Training:
         }
         torch.save(state, self.folder / f"{LAST}.tmp")
         (self.folder / f"{LAST}.tmp").replace(self.folder / LAST)
+
+
+@torch.no_grad()
+def follow(mean: nn.Module, learner: nn.Module, decay: float, step: int) -> None:
+    """Move the mean towards the weights: slowly, but for the first steps, which it would remember too long."""
+    share = max(1 - decay, 1 / (1 + step))
+    for mine, new in zip(mean.state_dict().values(), learner.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(new, share)
+        else:
+            mine.copy_(new)
 
 
 def _take_over(folder: Path, trainee: Trainee, tokenizer: Tokenizer) -> None:
