@@ -1,8 +1,9 @@
 """The index against bare faiss on the same rows: `python tests/bench/bench_index.py [--rows N] [--dim D]`, JSON lines.
 
 Rows are synthetic (`index_world.py`), and then `--mini N` clips of the rendered world, embedded by the shipped encoder
-in a process for each core, with captions as queries (75 clips a second and core). `--large` does 1024 dimensions and
-ten million rows as well: hours, 30 GB of disk. Times are ratios of one thread in one run.
+in a process for each core, with captions as queries (75 clips a second and core), or found where `--folder` has them
+of an earlier run. `--large` does 1024 dimensions and ten million rows as well: hours, 30 GB of disk. Times are ratios of
+one thread in one run.
 """
 
 from __future__ import annotations
@@ -221,11 +222,10 @@ def bench(rows: int, dim: int) -> None:
         report("index.shards16_over_1", ratio, 2, "max", "ratio of p50", "each at its own tuned point")
 
 
-def bench_mini(n: int) -> None:
+def bench_mini(n: int, folder: Path | None) -> None:
     """The recall on vectors of the shipped encoder, of clips of the rendered world, with captions as queries."""
     with tempfile.TemporaryDirectory(prefix="bench-index-") as scratch:
-        saved = Path(scratch) / "rows.f32"
-        queries = embed_world(n, saved)
+        saved, queries = embed_world(n, folder or Path(scratch))
         manifest, _ = run(saved, n, TextQueries("captions of other scenes", {"fused": queries}), scratch)
         bench_recall(manifest, "mini_")
 
@@ -236,6 +236,7 @@ def main() -> int:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--mini", type=int, default=200_000, help="clips to render and embed: 0 leaves these lines out")
     parser.add_argument("--only-mini", action="store_true", help="leave the synthetic rows out")
+    parser.add_argument("--folder", type=Path, help="where the vectors of the clips are kept for the next run")
     parser.add_argument("--large", action="store_true")
     arguments = parser.parse_args()
     faiss.omp_set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -244,7 +245,7 @@ def main() -> int:
         print(f"{rows} rows of {dim} values", file=sys.stderr)
         bench(rows, dim)
     if arguments.mini:
-        bench_mini(arguments.mini)
+        bench_mini(arguments.mini, arguments.folder)
     return 0
 
 

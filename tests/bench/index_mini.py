@@ -23,19 +23,25 @@ BATCH = 256
 WORLD = 3  # the backgrounds of the demo's archive, which the encoder has not seen
 
 
-def embed_world(n: int, path: Path) -> np.ndarray:
-    """Render `n` clips, write their fused vectors as float32, and give those of the encoder's captions [Q, D].
+def embed_world(n: int, folder: Path) -> tuple[Path, np.ndarray]:
+    """A file in `folder` of `n` clips' fused vectors as float32, and those of the encoder's captions [Q, D].
 
-    A process for each core; every batch has a seed of its own, so their number changes nothing.
+    Clips are rendered and embedded by a process for each core, unless the file is there for these weights; every batch
+    has a seed of its own, so that the number of processes changes nothing.
     """
-    sizes = [min(BATCH, n - start) for start in range(0, n, BATCH)]
-    with (
-        path.open("wb") as file,
-        ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool,
-    ):
-        for vectors in pool.map(embed_batch, range(len(sizes)), sizes):
-            vectors.tofile(file)
-    return mini().embed_text(mini().captions())["fused"]
+    path = folder / f"mini-{mini().fingerprint.weights_sha256[:16]}-{n}.f32"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        sizes = [min(BATCH, n - start) for start in range(0, n, BATCH)]
+        unfinished = path.with_suffix(".part")
+        with (
+            unfinished.open("wb") as file,
+            ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool,
+        ):
+            for vectors in pool.map(embed_batch, range(len(sizes)), sizes):
+                vectors.tofile(file)
+        unfinished.replace(path)
+    return path, mini().embed_text(mini().captions())["fused"]
 
 
 @cache
