@@ -8,7 +8,7 @@ from typing import cast
 
 import typer
 
-from shotlake.cli import ahead, ask, evaluate, job, lake
+from shotlake.cli import ahead, ask, evaluate, index, job, lake
 from shotlake.errors import ShotlakeError
 from shotlake.terminal import say
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 for part in (ahead, job, ask, lake):
     app.add_typer(part.app)
 app.add_typer(evaluate.app, name="eval")
+app.add_typer(index.app, name="index")
 
 # typer carries a click of its own, of which it exports the leaves only
 _click_exception = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")

@@ -1,4 +1,4 @@
-"""The lake: its index, its upkeep, its costs."""
+"""The lake: its upkeep, its costs."""
 
 from __future__ import annotations
 
@@ -7,68 +7,11 @@ from typing import Annotated
 import typer
 
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, print_counts
-from shotlake.terminal import print_json, say, table_lines
+from shotlake.terminal import print_json, say
 
 app = typer.Typer()
-index_app = typer.Typer(help="Build, publish and inspect index generations.", no_args_is_help=True)
 cost_app = typer.Typer(help="What an hour of video costs.", no_args_is_help=True)
-app.add_typer(index_app, name="index")
 app.add_typer(cost_app, name="cost")
-
-
-@index_app.command("build", epilog="Example: shotlake index build --lake ./lake")
-def index_build(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
-    """Build a generation from the newest table version and publish it."""
-    from shotlake.flow.build_index import build_index
-
-    manifest = build_index(load(config, sets, lake))
-    if as_json:
-        print_json(manifest.model_dump(mode="json"))
-    else:
-        say(f"published {manifest.generation} of table version {manifest.table_version}")
-    return 0
-
-
-@index_app.command("update", epilog="Example: shotlake index update --lake ./lake")
-def index_update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
-    """Add what is new to the current epoch as fresh shards, or build again where that is not good enough."""
-    from shotlake.flow.build_index import build_index
-
-    manifest = build_index(load(config, sets, lake), action="update")
-    if as_json:
-        print_json(manifest.model_dump(mode="json"))
-    else:
-        say(f"current is {manifest.generation} of table version {manifest.table_version}")
-    return 0
-
-
-@index_app.command("list", epilog="Example: shotlake index list --lake ./lake")
-def index_list(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
-    """The published generations of the lake, newest pointer last."""
-    from shotlake.flow.build_index import published
-
-    rows = published(load(config, sets, lake))
-    if as_json:
-        print_json({"generations": rows})
-        return 0
-    for line in table_lines(rows) or ["no generation is published"]:
-        say(line)
-    return 0
-
-
-@index_app.command("rollback", epilog="Example: shotlake index rollback GENERATION --lake ./lake")
-def index_rollback(
-    generation: Annotated[str, typer.Argument(help="A generation of `shotlake index list`.")],
-    config: ConfigFile = None,
-    sets: Sets = None,
-    lake: LakeRoot = None,
-) -> int:
-    """Point the lake at an earlier generation again."""
-    from shotlake.flow.build_index import roll_back
-
-    roll_back(load(config, sets, lake), generation)
-    say(f"current is {generation}")
-    return 0
 
 
 @app.command(epilog="Example: shotlake maintain --lake ./lake")
