@@ -10,8 +10,9 @@ import pytest
 from tests.flow.lakes import local_config, run
 
 from shotlake.embed.load import load_encoder
-from shotlake.errors import ConfigError
-from shotlake.flow.build_index import build_index, published, roll_back
+from shotlake.errors import ConfigError, CorruptGeneration, NoIndex
+from shotlake.flow.build_index import build_index
+from shotlake.flow.generations import differences, publish_stored, published, roll_back, standing
 from shotlake.query.search import LakeSearch
 from shotlake.world.archive import Truth
 
@@ -86,3 +87,80 @@ def test_a_query_file_that_is_not_there_is_named(growing, tmp_path: Path) -> Non
     config = local_config(tmp_path / "lake", f"index.query_file={tmp_path}/none.txt")
     with pytest.raises(ConfigError, match=r"index\.query_file"):
         build_index(config)
+
+
+def test_a_stored_generation_is_published_on_demand_and_never_with_a_damaged_byte(growing) -> None:
+    folder, third, config, first = growing
+    shutil.copy2(third, folder / third.name)
+    run(folder, config, build=False)
+    stored = build_index(config, is_published=False)
+    assert published(config)[-1]["generation"] == first.generation != stored.generation
+    rows = next(Path(config.lake).glob(f"index/*/{stored.generation}/fused/shards/*/rows.f16"))
+    whole = rows.read_bytes()
+    rows.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    with pytest.raises(CorruptGeneration, match=r"rows\.f16"):
+        publish_stored(config, stored.generation)
+    rows.write_bytes(whole)
+    assert publish_stored(config, stored.generation) == 2
+    assert published(config)[-1]["generation"] == stored.generation
+    with pytest.raises(NoIndex, match="there is no"):
+        publish_stored(config, "00000099-nothing")
+    assert roll_back(config) == first.generation
+
+
+def test_status_says_what_to_do_and_an_update_does_it(growing) -> None:
+    folder, third, config, first = growing
+    found = standing(config)
+    assert (found["generation"], found["advice"]["action"], found["unindexed_rows"]) == (first.generation, "keep", 0)
+    recall = found["spaces"]["fused"]["recall_at_10"]["text"]
+    assert recall["recall"] == 1.0 and recall["target"] == 0.95 and recall["queries"] >= 500
+    shutil.copy2(third, folder / third.name)
+    written = run(folder, config, build=False).ledger.cells["written"]
+    found = standing(config)
+    assert found["advice"]["action"] == "update" and found["unindexed_rows"] == written
+    build_index(config, action="update")
+    found = standing(config)
+    assert (found["advice"]["action"], found["shards"]) == ("keep", 2)
+    other = local_config(config.lake, "index.target_recall=0.97")
+    assert standing(other)["advice"]["action"] == "retune"
+    build_index(other, action="update")
+    assert standing(other)["advice"]["action"] == "keep"
+    assert standing(other)["spaces"]["fused"]["recall_at_10"]["text"]["target"] == 0.97
+
+
+def test_shards_are_compacted_and_answers_stay(growing) -> None:
+    folder, third, config, _ = growing
+    for name in (third.name, f"again-{third.name}"):
+        shutil.copy2(third, folder / name)
+        run(folder, config, build=True)
+
+    def answers() -> list[tuple]:
+        found = LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle", limit=50)
+        return [(hit.segment_ids, round(hit.score, 5)) for hit in found.hits]
+
+    before, shards = answers(), standing(config)["shards"]
+    compacted = build_index(config, action="compact")
+    assert (len(compacted.shards), shards) == (2, 3), "the fresh ones are one"
+    assert answers() == before
+    shutil.copy2(sorted(folder.iterdir())[1], folder / third.name)  # other content: its earlier rows are retired
+    run(folder, config, build=True)
+    found = standing(config)
+    assert found["advice"]["action"] == "keep" and found["retired_rows"] == 0, "a fifth of the rows were retired"
+    assert found["rows"] == found["live_rows_now"]
+
+
+def test_two_generations_are_compared_on_a_set_of_queries(growing, tmp_path: Path) -> None:
+    folder, third, config, first = growing
+    shutil.copy2(third, folder / third.name)
+    second = run(folder, config, build=True).generation
+    found = differences(config, first.generation, second)
+    assert found["rows"]["second"] > found["rows"]["first"]
+    fused = found["spaces"]["fused"]
+    assert fused["lost"] == 0 and 0 < fused["overlap_at_10"] < 1, "better rows pushed some out, and none was lost"
+    queries = tmp_path / "queries.txt"
+    queries.write_text("a red circle\na blue square\n")
+    asked = differences(config, first.generation, second, str(queries))
+    assert asked["spaces"]["fused"]["n_queries"] == 2 and asked["queries"] == str(queries)
+    assert differences(config, second, second, str(queries))["spaces"]["visual"]["same_best"] == 1.0
+    with pytest.raises(NoIndex, match="no generation 'other'"):
+        differences(config, "other", second)

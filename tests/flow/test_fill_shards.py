@@ -9,8 +9,8 @@ import pytest
 
 from shotlake.config import FlowConfig
 from shotlake.errors import IndexingError
-from shotlake.flow.build_index import _Source, text_queries
 from shotlake.flow.fill_shards import cpus_a_task, filler
+from shotlake.flow.index_source import IndexSource, text_queries
 from shotlake.flow.space import open_space
 from shotlake.index.build import build_generation
 from shotlake.index.fill import Fill, fill_here
@@ -25,7 +25,7 @@ def build(demo_lake, root: Path, fill: Fill) -> Manifest:
     )
     config = demo_lake.config.model_copy(update={"index": index})
     space = open_space(config)
-    source = _Source(config, space)
+    source = IndexSource(config, space)
     target = replace(source.target(None), index_root=str(root))
     return build_generation(source.all, source.n_rows, target, text_queries(config, space), source.section, fill)
 

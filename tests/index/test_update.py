@@ -10,7 +10,7 @@ from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of,
 
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
-from shotlake.index.advice import advise
+from shotlake.index.advice import MAX_EXTRA_SHARDS, Advice, advise
 from shotlake.index.build import GenerationTarget, TableChange, update_generation
 from shotlake.index.publish import current, publish
 from shotlake.index.searcher import Searcher
@@ -126,5 +126,21 @@ def test_advice(updated):
     drifted = child.model_copy(update={"spaces": spaces, "plan": plan})
     assert any("times the quantisation error" in reason for reason in advise(drifted, 2480, 2, IVF).reasons)
     assert advise(child, 2100, 2, IVF).action == "keep", "retired rows are hidden by every reader"
-    assert "600 of 2500 rows are retired" in advise(child, 1900, 2, IVF).reasons
+    assert advise(child, 1900, 2, IVF) == Advice("compact", ("600 of 2500 rows are retired",))
     assert advise(child, 2480, 3, IVF).action == "update", "as many rows, but others"
+    higher = IVF.model_copy(update={"target_recall": 0.93})
+    assert advise(child, 2480, 2, higher) == Advice(
+        "retune", ("text queries were tuned to a recall of 0.9, 0.93 is wanted",)
+    )
+    assert advise(child, 2900, 3, higher).action == "update", "which tunes to the targets of now"
+
+
+def test_many_small_shards_are_to_be_compacted_and_then_kept(updated):
+    child = updated[-1]
+    last, small = child.shards[-1], [(2000 + 10 * k, 10) for k in range(MAX_EXTRA_SHARDS + 1)]
+    fresh = tuple(last.model_copy(update={"first_row": first, "n_rows": n}) for first, n in small)
+    scattered = child.model_copy(update={"shards": (*child.shards[:2], *fresh)})
+    live = scattered.n_rows - scattered.retired_rows
+    assert advise(scattered, live, 2, IVF) == Advice("compact", ("19 shards hold what 3 could",))
+    large = IVF.model_copy(update={"rows_per_shard": 15})
+    assert advise(scattered, live, 2, large).action == "keep", "no two of them fit into one"

@@ -16,7 +16,8 @@ import pytest
 from shotlake.config import Config
 from shotlake.embed.load import load_encoder
 from shotlake.flow.backfill import backfill
-from shotlake.flow.build_index import build_index, roll_back
+from shotlake.flow.build_index import build_index
+from shotlake.flow.generations import roll_back
 from shotlake.flow.upkeep import erase_videos
 from shotlake.query.request import Exclusion, SearchRequest, Term
 from shotlake.query.result import SearchResult

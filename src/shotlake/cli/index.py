@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,22 +12,29 @@ from shotlake.terminal import print_json, say, table_lines
 app = typer.Typer(help="Build, publish and inspect index generations.", no_args_is_help=True)
 
 
-@app.command("build", epilog="Example: shotlake index build --lake ./lake")
-def build(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+@app.command(epilog="Example: shotlake index build --lake ./lake")
+def build(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    publish: Annotated[bool, typer.Option(help="Else it is stored, for `shotlake index publish`.")] = True,
+    as_json: AsJson = False,
+) -> int:
     """Build a generation from the newest table version and publish it."""
     from shotlake.flow.build_index import build_index
 
-    manifest = build_index(load(config, sets, lake))
+    manifest = build_index(load(config, sets, lake), is_published=publish)
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
-        say(f"published {manifest.generation} of table version {manifest.table_version}")
+        said = "published" if publish else "stored, not published:"
+        say(f"{said} {manifest.generation} of table version {manifest.table_version}")
     return 0
 
 
-@app.command("update", epilog="Example: shotlake index update --lake ./lake")
+@app.command(epilog="Example: shotlake index update --lake ./lake")
 def update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
-    """Add what is new to the current epoch as fresh shards, or build again where that is not good enough."""
+    """Do what `shotlake index status` advises: fresh shards for what is new, fewer shards, other targets, or build."""
     from shotlake.flow.build_index import build_index
 
     manifest = build_index(load(config, sets, lake), action="update")
@@ -38,10 +45,24 @@ def update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, 
     return 0
 
 
+@app.command(epilog="Example: shotlake index compact --lake ./lake")
+def compact(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """Join small shards and drop retired rows from those that are written again, without training or encoding."""
+    from shotlake.flow.build_index import build_index
+
+    manifest = build_index(load(config, sets, lake), action="compact")
+    if as_json:
+        print_json(manifest.model_dump(mode="json"))
+    else:
+        n_shards, n_rows = len(manifest.shards), manifest.n_rows
+        say(f"current is {manifest.generation}: {n_shards} shards, {n_rows} rows, {manifest.retired_rows} retired")
+    return 0
+
+
 @app.command("list", epilog="Example: shotlake index list --lake ./lake")
 def listing(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
     """The published generations of the lake, newest pointer last."""
-    from shotlake.flow.build_index import published
+    from shotlake.flow.generations import published
 
     rows = published(load(config, sets, lake))
     if as_json:
@@ -52,16 +73,108 @@ def listing(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None,
     return 0
 
 
-@app.command("rollback", epilog="Example: shotlake index rollback GENERATION --lake ./lake")
-def roll_back(
-    generation: Annotated[str, typer.Argument(help="A generation of `shotlake index list`.")],
+@app.command(epilog="Example: shotlake index status --lake ./lake")
+def status(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+    """The current generation beside the table, and whether to keep, re-tune or retrain it, and why."""
+    from shotlake.flow.generations import standing
+
+    found = standing(load(config, sets, lake))
+    if as_json:
+        print_json(found)
+        return 0
+    spaces, advice = found.pop("spaces"), found.pop("advice")
+    for name, value in found.items():
+        say(f"{name:<20}{'-' if value is None else value}")
+    say()
+    for line in table_lines(recall_rows(spaces)):
+        say(line)
+    say()
+    say(f"advice: {_ADVICE[advice['action']]}")
+    for reason in advice["reasons"]:
+        say(f"  {reason}")
+    return 0
+
+
+_ADVICE = {
+    "keep": "keep it",
+    "retune": "re-tune it (`shotlake index update`)",
+    "update": "give it fresh shards (`shotlake index update`)",
+    "compact": "join its shards (`shotlake index update`)",
+    "build": "retrain it (`shotlake index update` or `build`)",
+}
+
+
+def recall_rows(spaces: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line for each space and kind of query."""
+    return [
+        {
+            "space": space,
+            "queries": kind,
+            **{name: recall[name] for name in ("recall", "lower_bound", "target", "nprobe", "rerank", "ms")},
+            "drift": " ".join(f"{name} {ratio}" for name, ratio in entry["drift"].items()) if entry["drift"] else "-",
+        }
+        for space, entry in spaces.items()
+        for kind, recall in entry["recall_at_10"].items()
+    ]
+
+
+@app.command(epilog="Example: shotlake index diff OLDER NEWER --queries queries.txt --lake ./lake")
+def diff(
+    first: Annotated[str, typer.Argument(help="A generation of `shotlake index list`.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    queries: Annotated[str, typer.Option(help="Texts to ask, one a line; else those that SECOND was tuned with.")] = "",
     config: ConfigFile = None,
     sets: Sets = None,
     lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """How the answers of two generations differ: common answers, the same best one, and answers that were lost."""
+    from shotlake.flow.generations import differences
+
+    found = differences(load(config, sets, lake), first, second, queries)
+    if as_json:
+        print_json(found)
+        return 0
+    rows = found["rows"]
+    say(f"{first} ({rows['first']} rows) and {second} ({rows['second']} rows), queries: {found['queries']}")
+    for line in table_lines([{"space": space, **numbers} for space, numbers in found["spaces"].items()]):
+        say(line)
+    return 0
+
+
+@app.command(epilog="Example: shotlake index publish GENERATION --lake ./lake")
+def publish(
+    generation: Annotated[str, typer.Argument(help="What `shotlake index build --no-publish` printed.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make a stored generation current: all of its bytes, its counts and its recall are checked first."""
+    from shotlake.flow.generations import publish_stored
+
+    number = publish_stored(load(config, sets, lake), generation)
+    if as_json:
+        print_json({"generation": generation, "pointer": number})
+    else:
+        say(f"current is {generation}, pointer {number}")
+    return 0
+
+
+@app.command(epilog="Example: shotlake index rollback --lake ./lake")
+def rollback(
+    generation: Annotated[str, typer.Argument(help="One of `shotlake index list`; else the one before.")] = "",
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
 ) -> int:
     """Point the lake at an earlier generation again."""
-    from shotlake.flow import build_index
+    from shotlake.flow.generations import roll_back
 
-    build_index.roll_back(load(config, sets, lake), generation)
-    say(f"current is {generation}")
+    name = roll_back(load(config, sets, lake), generation)
+    if as_json:
+        print_json({"generation": name})
+    else:
+        say(f"current is {name}")
     return 0

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from shotlake.config import Config
 from shotlake.errors import NoIndex, PreflightError, UsageError
-from shotlake.flow.build_index import index_root
+from shotlake.flow.index_source import index_root
 from shotlake.index.default import default_space, set_default_space
 from shotlake.index.publish import current, list_embed_keys
 from shotlake.table.lake import Lake

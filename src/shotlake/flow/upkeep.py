@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -14,19 +15,20 @@ from shotlake.catalog.changes import match_moved
 from shotlake.catalog.listing import default_collection, list_archive, videos_in
 from shotlake.config import Config
 from shotlake.errors import SourceMissing, UsageError
-from shotlake.flow.build_index import build_index, index_root
+from shotlake.flow.build_index import build_index
+from shotlake.flow.generations import forget_videos
+from shotlake.flow.index_source import index_root
 from shotlake.flow.pooled import pool_videos
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.index.prune import prune
-from shotlake.index.publish import POINTERS, list_embed_keys
 from shotlake.table.committer import Committer, recover
 from shotlake.table.erase import erase, find_videos
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import maintain
 from shotlake.table.migrate import migrate
-from shotlake.table.readers import latest_videos, live_segments, written_fingerprints
+from shotlake.table.readers import latest_videos, written_fingerprints
 from shotlake.table.relocate import Move, relocate
 
 
@@ -63,8 +65,9 @@ def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, 
 def erase_videos(uri: str | None, prefix: str | None, reason: str, config: Config) -> dict[str, Any]:
     """Remove every trace of an object, or of all objects under a prefix, and search the tables for what is left.
 
-    The index is built again without them, and its earlier generations are removed; an index of another space than the
-    configured one hides erased videos until it is built again.
+    In the index of every space the shards that held them are written again without them, and earlier generations and
+    unfinished builds are removed. Where the recall cannot be measured any more (too few queries are left), the index of
+    the configured space is built again; another one is named among the traces.
     Errors: UsageError (neither or both given), SourceMissing (nothing of it in the lake).
     """
     if (uri is None) == (prefix is None):
@@ -78,25 +81,16 @@ def erase_videos(uri: str | None, prefix: str | None, reason: str, config: Confi
             f"the lake knows no video {'named' if uri else 'below'} {start!r}; `shotlake status` counts"
         )
     done = erase(lake, videos, new_run_id(), getpass.getuser(), reason, config.table)
-    return {**asdict(done), "index_files": _forget_in_indexes(lake, config)}
+    n_files, held = forget_videos(lake, list(videos), config.index)
+    if held and (space := open_space(config)).key in held:
+        del held[space.key]
+        build_index(config, space)
+        n_files += len(prune(index_root(lake), space.key, keep=1, grace=timedelta(0)))
+    traces = [*done.traces, *(f"index/{key}: {why}" for key, why in held.items())]
+    return {**asdict(done), "traces": traces, "index_files": n_files}
 
 
 def migrate_lake(config: Config) -> dict[str, Any]:
     """Give a lake of an earlier version the columns that it lacks; nothing is rewritten. Errors: LeaseHeld."""
     added = migrate(Lake.open(config.lake), new_run_id(), config.table)
     return {"added": ", ".join(added) or "nothing"}
-
-
-def _forget_in_indexes(lake: Lake, config: Config) -> int:
-    """Build the index of the configured space without what was erased, and remove all files of earlier ones."""
-    space = open_space(config)
-    if space.key not in list_embed_keys(index_root(lake)):
-        return 0
-    if any(live_segments(lake, space.key, ["segment_id"])):
-        build_index(config, space)
-        return len(prune(index_root(lake), space.key, keep=1))
-    folder = storage.join(index_root(lake), space.key)  # nothing is left to index: pointers go first, then the rest
-    names = sorted(storage.names(folder), key=lambda name: not name.startswith(POINTERS))
-    for name in names:
-        storage.delete(storage.join(folder, name))
-    return len(names)

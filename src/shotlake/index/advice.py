@@ -1,7 +1,7 @@
-"""Whether a generation can be kept, takes fresh shards, or has to be trained again, and why: arithmetic on manifests.
+"""Whether a generation can be kept, is tuned or compacted, takes fresh shards, or has to be trained again, and why.
 
-Limits are those at which recall was measured to fall: rows of another kind have a larger quantisation error, fill the
-lists unevenly, and end in a lower bound under the target although (nprobe, R) were tuned again.
+Arithmetic on manifests. Limits are those at which recall was measured to fall: rows of another kind have a larger
+quantisation error, fill the lists unevenly, and end in a lower bound under the target although (nprobe, R) were tuned.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from shotlake.config import IndexConfig
-from shotlake.index.manifest import Manifest, SpaceEntry, SpaceShard
+from shotlake.index.manifest import Manifest, QueryKind, SpaceEntry, SpaceShard
+from shotlake.index.rewrite import compacted
 from shotlake.index.sizing import MIN_POINTS_PER_LIST, PQ_CENTROIDS, IndexPlan, plan_index
 from shotlake.records import Space
 
@@ -21,7 +24,8 @@ RECALL_SLACK = 0.01
 MAX_EXTRA_SHARDS = 16  # fresh shards beside those that so many rows need
 MAX_RETIRED = 0.2  # of the rows in the shards
 
-Action = Literal["keep", "update", "build"]
+# build trains again; update adds fresh shards and tunes; compact leaves fewer shards; retune takes other targets
+Action = Literal["keep", "build", "update", "compact", "retune"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +41,21 @@ def advise(manifest: Manifest, table_rows: int, table_version: int, config: Inde
 
     Rows that were only retired are hidden by every reader, so that they ask for nothing until they are many.
     """
-    reasons = [
-        *_outgrown(manifest, table_rows, config),
-        *_retired(manifest, table_rows if table_version == manifest.table_version else manifest.table_rows),
-        *(reason for space, entry in manifest.spaces.items() for reason in _missed_recall(space, entry)),
-        *(reason for space, entry in manifest.spaces.items() for reason in _drifted(space, entry, manifest.plan)),
-    ]
-    if reasons:
-        return Advice("build", tuple(reasons))
-    if table_version > manifest.table_version:
-        newer = f"the table is at version {table_version} with {table_rows} live rows"
-        return Advice("update", (f"{newer}, the generation at {manifest.table_version} with {manifest.table_rows}",))
-    return Advice("keep")
+    live = table_rows if table_version == manifest.table_version else manifest.table_rows
+    newer = f"the table is at version {table_version} with {table_rows} live rows"
+    found: dict[Action, list[str]] = {
+        "build": [
+            *_outgrown(manifest, table_rows, config),
+            *(reason for space, entry in manifest.spaces.items() for reason in _missed_recall(space, entry)),
+            *(reason for space, entry in manifest.spaces.items() for reason in _drifted(space, entry, manifest.plan)),
+        ],
+        "update": [f"{newer}, the generation at {manifest.table_version} with {manifest.table_rows}"]
+        if table_version > manifest.table_version
+        else [],
+        "compact": [*_scattered(manifest, config), *_retired(manifest, live)],
+        "retune": _other_targets(manifest, config),
+    }
+    return next((Advice(action, tuple(reasons)) for action, reasons in found.items() if reasons), Advice("keep"))
 
 
 def _outgrown(manifest: Manifest, table_rows: int, config: IndexConfig) -> list[str]:
@@ -62,9 +69,23 @@ def _outgrown(manifest: Manifest, table_rows: int, config: IndexConfig) -> list[
         reasons.append(
             f"index.spaces is {list(config.spaces)}, the generation was built with {list(manifest.spaces_asked)}"
         )
-    if len(manifest.shards) - plan.n_shards >= MAX_EXTRA_SHARDS:
-        reasons.append(f"{len(manifest.shards)} shards hold what {plan.n_shards} could")
     return reasons
+
+
+def _scattered(manifest: Manifest, config: IndexConfig) -> list[str]:
+    fewer = len(compacted(config.rows_per_shard)(manifest, np.empty(0, np.int64)))
+    scattered = len(manifest.shards) - fewer >= MAX_EXTRA_SHARDS
+    return [f"{len(manifest.shards)} shards hold what {fewer} could"] if scattered else []
+
+
+def _other_targets(manifest: Manifest, config: IndexConfig) -> list[str]:
+    wanted: dict[QueryKind, float] = {"text": config.target_recall, "segment": config.target_recall_segment}
+    tuned = {(kind, entry.tuning[kind].target) for entry in manifest.spaces.values() for kind in wanted}
+    return [
+        f"{kind} queries were tuned to a recall of {target}, {wanted[kind]} is wanted"
+        for kind, target in sorted(tuned)
+        if target != wanted[kind]
+    ]
 
 
 def _retired(manifest: Manifest, live: int) -> list[str]:
@@ -80,18 +101,30 @@ def _missed_recall(space: Space, entry: SpaceEntry) -> list[str]:
     ]
 
 
-def _drifted(space: Space, entry: SpaceEntry, plan: IndexPlan) -> list[str]:
-    """New rows against those of the epoch's own generation; a starved codebook fits its own rows too well to say."""
+def drift(entry: SpaceEntry, plan: IndexPlan) -> dict[str, float] | None:
+    """New rows over those that the epoch was trained on: quantisation error, and how unevenly they fill the lists.
+
+    None if there are no new rows, or a starved codebook fits its own rows too well to say.
+    """
     first, fresh = entry.shards[: entry.first_shards], entry.shards[entry.first_shards :]
     if not fresh or plan.codec == "exact" or plan.train_rows < PQ_CENTROIDS * MIN_POINTS_PER_LIST:
+        return None
+    names = {"error": "quantisation_error", "imbalance": "imbalance"}
+    return {name: round(_mean(fresh, of) / _mean(first, of), 4) for name, of in names.items()}
+
+
+def _drifted(space: Space, entry: SpaceEntry, plan: IndexPlan) -> list[str]:
+    found = drift(entry, plan)
+    if found is None:
         return []
     reasons = []
-    error = _mean(fresh, "quantisation_error") / _mean(first, "quantisation_error")
-    if error > ERROR_RATIO:
-        reasons.append(f"new rows in {space} have {error:.2f} times the quantisation error of those trained on")
-    imbalance = _mean(fresh, "imbalance") / _mean(first, "imbalance")
-    if imbalance > IMBALANCE_RATIO:
-        reasons.append(f"new rows in {space} fill the lists {imbalance:.2f} times as unevenly as those trained on")
+    if found["error"] > ERROR_RATIO:
+        reasons.append(
+            f"new rows in {space} have {found['error']:.2f} times the quantisation error of those trained on"
+        )
+    if found["imbalance"] > IMBALANCE_RATIO:
+        times = f"{found['imbalance']:.2f} times as unevenly"
+        reasons.append(f"new rows in {space} fill the lists {times} as those trained on")
     return reasons
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
-from shotlake.index.draft import Contents, Draft, GenerationTarget, check_room, kept_files, open_draft
+from shotlake.index.draft import Contents, GenerationTarget, check_room, kept_files, open_draft
 from shotlake.index.fill import (
     Fill,
     Filled,
@@ -26,14 +26,14 @@ from shotlake.index.fill import (
     train_epochs,
     truths_of,
 )
-from shotlake.index.manifest import File, Manifest, QueryKind, SpaceEntry, SpaceShard, Tuning
+from shotlake.index.manifest import File, Manifest, SpaceEntry, SpaceShard
+from shotlake.index.measure import measure
 from shotlake.index.receipts import FilledShard, Trained
 from shotlake.index.rows import SEGMENT_QUERIES, RowSource
 from shotlake.index.scan import SpaceVectors, load_trained
 from shotlake.index.searcher import Searcher
 from shotlake.index.sizing import plan_index
 from shotlake.index.truth import Truth, Truths
-from shotlake.index.tuning import tune
 from shotlake.records import QueryVectors, Space
 
 __all__ = ["GenerationTarget", "TableChange", "TextQueries", "build_generation", "update_generation"]
@@ -87,19 +87,19 @@ def build_generation(
         _merge(truths, parts)
         filled = Filled.of(parts, trained.indexes)
         files = draft.receipts.fetch((*trained.files, *filled.files))
-        spaces, measured = {}, []
+        spaces, measured = {}, list[File]()
         for space, index in trained.indexes.items():
             vectors = SpaceVectors(load_trained(files[index.path]), map_shards(files, filled, space, plan.dim))
-            paths, stored = _save_truths(draft, space, truths[space])
-            measured += stored
+            found = measure(draft, space, vectors, truths[space], text_queries.source, config)
+            measured += found.files
             spaces[space] = SpaceEntry(
                 epoch=index.path.split("/")[1],
                 trained=index.path,
                 n_vectors=_count(filled.spaces[space]),
                 shards=filled.spaces[space],
                 first_shards=len(filled.shards),
-                tuning=_tune_kinds(vectors, truths[space], text_queries.source, config),
-                truths=paths,
+                tuning=found.tuning,
+                truths=found.truths,
             )
         elsewhere = _elsewhere_s([trained, *parts])
         everything = (*trained.files, *filled.files, *measured)
@@ -144,22 +144,16 @@ def update_generation(
         files = draft.receipts.fetch(fresh.files)
         replaced = searcher.find("segment_id", segment_ids(files, fresh))
         gone = np.union1d(retired, replaced)
-        spaces, measured = {}, []
+        spaces, measured = {}, list[File]()
         for space, entry in parent.spaces.items():
             shards = [*searcher.spaces[space].shards, *map_shards(files, fresh, space, plan.dim)]
             vectors = SpaceVectors(load_trained(searcher.files[entry.trained]), shards, gone)
             left = {kind: truth.without(replaced) for kind, truth in truths[space].items()}
             entries = (*entry.shards, *fresh.spaces[space])
-            paths, stored = _save_truths(draft, space, left)
-            measured += stored
-            spaces[space] = entry.model_copy(
-                update={
-                    "n_vectors": _count(entries),
-                    "shards": entries,
-                    "tuning": _tune_kinds(vectors, left, entry.tuning["text"].source, config),
-                    "truths": paths,
-                }
-            )
+            found = measure(draft, space, vectors, left, entry.tuning["text"].source, config)
+            measured += found.files
+            sizes = {"n_vectors": _count(entries), "shards": entries}
+            spaces[space] = entry.model_copy(update=sizes | found.entry())
         elsewhere = _elsewhere_s(parts)
         everything = (*kept_files(parent, spaces), *fresh.files, *measured)
         return draft.finish(
@@ -190,20 +184,6 @@ def _dimension(queries: TextQueries, spaces: tuple[Space, ...]) -> int:
                 "name a file of queries in index.query_file or take the space out of index.spaces"
             )
     return int(queries.vectors[spaces[0]].shape[1])
-
-
-def _tune_kinds(
-    vectors: SpaceVectors, truths: dict[QueryKind, Truth], text_source: str, config: IndexConfig
-) -> dict[QueryKind, Tuning]:
-    return {
-        "text": tune(vectors, truths["text"], text_source, config.target_recall),
-        "segment": tune(vectors, truths["segment"], "rows of the table", config.target_recall_segment),
-    }
-
-
-def _save_truths(draft: Draft, space: Space, truths: dict[QueryKind, Truth]) -> tuple[dict[QueryKind, str], list[File]]:
-    stored = {kind: draft.put(truth.save, f"{space}/truth-{kind}.npz") for kind, truth in truths.items()}
-    return {kind: file.path for kind, file in stored.items()}, list(stored.values())
 
 
 def _count(shards: Iterable[SpaceShard]) -> int:

@@ -1,4 +1,4 @@
-"""How the answers of two generations differ, on the text queries that one of them was tuned with."""
+"""How the answers of two generations differ, on a set of text queries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shotlake.index.scan import Scores
 from shotlake.index.searcher import Searcher
 from shotlake.index.truth import K, Truth
 from shotlake.records import Space
@@ -25,9 +26,13 @@ class Difference:
     lost: float
 
 
-def compare(first: Searcher, second: Searcher, space: Space) -> Difference:
-    """Ask both generations the second's text queries. Errors: QueryError if one has not the space."""
-    queries = Truth.load(second.files[second.manifest.spaces[space].truths["text"]]).queries
+def tuned_queries(searcher: Searcher, space: Space) -> Scores:
+    """The text queries [Q, D] that a generation was tuned with."""
+    return Truth.load(searcher.files[searcher.manifest.spaces[space].truths["text"]]).queries
+
+
+def compare(first: Searcher, second: Searcher, space: Space, queries: Scores) -> Difference:
+    """Ask both generations unit vectors [Q, D]. Errors: QueryError if one has not the space."""
     (old_ids, old_scores), (new_ids, new_scores) = (_answers(searcher, queries, space) for searcher in (first, second))
     common = np.array([np.isin(old, new) for old, new in zip(old_ids, new_ids)]) & (old_ids != "")
     present = old_ids != ""

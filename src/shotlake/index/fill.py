@@ -130,21 +130,32 @@ def fill_shard(task: FillTask, run: ShardRun, rows: RowSource) -> FilledShard | 
     stream = blocks(rows(run.offset), run.n_rows)
     if (first := next(stream, None)) is None:
         return None
-    started, truths = time.process_time(), _blank(task.truths)
-    trained = task.receipts.fetch(task.trained.values())
-    with tempfile.TemporaryDirectory(prefix="shotlake-shard-") as scratch:
-        shard, parts = build_shard(
-            ShardPlace(Path(scratch) / task.generation, run.number, run.first_row),
+    truths, trained = _blank(task.truths), task.receipts.fetch(task.trained.values())
+
+    def write(folder: Path) -> tuple[Shard, dict[Space, SpaceShard]]:
+        return build_shard(
+            ShardPlace(folder / task.generation, run.number, run.first_row),
             task.dim,
             chain([first], stream),
             {space: trained[file.path] for space, file in task.trained.items()},
             {space: list(kinds.values()) for space, kinds in truths.items()},
         )
+
+    return store_shard(task.receipts, run.number, write, truths)
+
+
+def store_shard(
+    receipts: Receipts, number: int, write: Callable[[Path], tuple[Shard, dict[Space, SpaceShard]]], truths: Truths
+) -> FilledShard:
+    """Store what `write(folder)` leaves below a scratch folder, and the receipt."""
+    started = time.process_time()
+    with tempfile.TemporaryDirectory(prefix="shotlake-shard-") as scratch:
+        shard, parts = write(Path(scratch))
         written = sorted(path for path in Path(scratch).rglob("*") if path.is_file())
         names = [path.relative_to(scratch).as_posix() for path in written]
-        files = tuple(task.receipts.store(path, name) for path, name in zip(written, names))
+        files = tuple(receipts.store(path, name) for path, name in zip(written, names))
     cpu_s = round(time.process_time() - started, 3)
-    return task.receipts.keep_shard(run.number, FilledShard(shard, parts, files, truths, maker(), cpu_s))
+    return receipts.keep_shard(number, FilledShard(shard, parts, files, truths, maker(), cpu_s))
 
 
 def map_shards(files: Mapping[str, Path], filled: Filled, space: Space, dim: int) -> list[ShardVectors]:

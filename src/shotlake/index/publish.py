@@ -95,6 +95,16 @@ def find_generation(index_root: str, embed_key: str, generation: str) -> Manifes
     raise NoIndex(f"{index_root} has no generation {generation!r} of the space {embed_key}; see shotlake index list")
 
 
+def stored_generation(index_root: str, embed_key: str, generation: str) -> Manifest:
+    """A generation that is stored, be it published or not. Errors: NoIndex, CorruptGeneration, LakeFormat."""
+    uri = storage.join(index_root, embed_key, generation, MANIFEST_NAME)
+    try:
+        data = storage.read_bytes(uri)
+    except NotFound:
+        raise NoIndex(f"there is no {uri}; a build that has ended prints the name of its generation") from None
+    return parse_manifest(data, sha256(data), uri)
+
+
 def list_embed_keys(index_root: str) -> list[str]:
     """The embed_keys that have a current generation: the default space, then the last published first."""
     published, chosen = {}, default_space(index_root)

@@ -16,6 +16,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from shotlake.index.lists import join_lists, share_quantiser
 from shotlake.index.training import padded
 
 BRUTE_FORCE_ROWS = 200_000  # an allowed set up to this size is scored exactly, without the index
@@ -96,21 +97,9 @@ def _scanned(trained: faiss.IndexIVF, shards: Sequence[ShardVectors]) -> tuple[_
     """The lists of each shard, or those of all in one: every index that is scanned makes its own table of the query."""
     if len(shards) == 1 or sum(len(shard.rows) for shard in shards) > JOINED_ROWS:
         return tuple(_Scanned(shard.index, shard.first_row, len(shard.rows)) for shard in shards)
-    joined, first_row = faiss.clone_index(trained), shards[0].first_row
-    _share_quantiser(joined, trained)
-    for shard in shards:
-        part = faiss.clone_index(trained)
-        shard.index.copy_subset_to(part, faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, 0, len(shard.rows))
-        joined.merge_from(part, shard.first_row - first_row)
-    return (_Scanned(joined, first_row, sum(len(shard.rows) for shard in shards)),)
-
-
-def _share_quantiser(index: faiss.IndexIVF, trained: faiss.IndexIVF) -> None:
-    """Let the index use the quantiser of its epoch: a scan looks up centroids, and each would keep a copy hot."""
-    if index.own_fields:
-        faiss.Index.__swig_destroy__(index.quantizer)
-    index.quantizer, index.own_fields = trained.quantizer, False
-    faiss.add_to_referenced_objects(index, trained)
+    n_rows = [len(shard.rows) for shard in shards]
+    joined = join_lists(trained, [shard.index for shard in shards], n_rows)
+    return (_Scanned(joined, shards[0].first_row, sum(n_rows)),)
 
 
 class SpaceVectors:
@@ -127,7 +116,7 @@ class SpaceVectors:
         self.quantiser = trained.quantizer
         self.shards = tuple(shards)
         for shard in shards:
-            _share_quantiser(shard.index, trained)
+            share_quantiser(shard.index, trained)
         self._scans = scanned or _scanned(trained, shards)
         self.nlist = int(trained.nlist)
         self.dim = int(self.shards[0].rows.shape[1])

@@ -1,4 +1,4 @@
-"""Filling one shard: codes with the shared quantiser, float16 rows, columns and statistics, in one pass over its rows.
+"""Writing one shard: codes with the shared quantiser, float16 rows, columns and statistics, in one pass over its rows.
 
 A row has the same offset in every space; where a space has no vector the row file holds zeros and the index nothing.
 Memory is the codes of the shard and one batch.
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, repeat
 from pathlib import Path
 
 import faiss
@@ -47,14 +48,15 @@ class ShardPlace:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What is known of the rows so far."""
+class SeenRows:
+    """What is known of a shard's rows so far."""
 
     n_rows: int = 0
     collections: set[str] = field(default_factory=set)
     recorded: list[datetime] = field(default_factory=list)
 
     def add(self, batch: pa.RecordBatch) -> None:
+        """Look at more rows."""
         self.n_rows += len(batch)
         self.collections |= {name for name in batch.column("collection").unique().to_pylist() if name is not None}
         times = batch.column("recorded_at").drop_null()
@@ -64,6 +66,7 @@ class _Seen:
             self.recorded = [min(times), max(times)]
 
     def entry(self, place: ShardPlace) -> Shard:
+        """What the manifest says of the shard."""
         return Shard(
             name=place.name,
             first_row=place.first_row,
@@ -74,23 +77,49 @@ class _Seen:
         )
 
 
-class _SpaceFiles:
-    """The files of one space while they are written."""
+class ShardFiles:
+    """The files of one space of a shard while they are written."""
 
-    def __init__(self, directory: Path, index: faiss.IndexIVF, dim: int, schema: pa.Schema) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory, self.index, self.dim = directory, index, dim
+    def __init__(self, root: Path, path: str, schema: pa.Schema) -> None:
+        self._path, self._directory = path, root / path
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._rows = (self._directory / ROWS_NAME).open("wb")
+        self._columns = ColumnWriter(self._directory / COLUMNS_NAME, schema)
+
+    def write(self, columns: pa.RecordBatch, rows: NDArray[np.float16]) -> None:
+        """Append B rows as they are stored, [B, D]."""
+        rows.tofile(self._rows)
+        self._columns.add(columns)
+
+    def close(self, index: faiss.IndexIVF, shard: Shard, error: float, cpu_s: float) -> SpaceShard:
+        """Write the codes, and what is known of them; `error`: of quantisation, the mean."""
+        self._rows.close()
+        self._columns.close()
+        faiss.write_index(index, str(self._directory / INDEX_NAME))
+        entry = SpaceShard(
+            shard=shard.name,
+            path=self._path,
+            n_vectors=index.ntotal,
+            imbalance=float(index.invlists.imbalance_factor()) if index.ntotal else 1.0,
+            quantisation_error=error,
+        )
+        stats = {**shard.model_dump(mode="json"), **entry.model_dump(exclude={"shard", "path"}), "cpu_s": cpu_s}
+        (self._directory / STATS_NAME).write_text(json.dumps(stats, indent=1))
+        return entry
+
+
+class _Encoder:
+    """The codes of one space while they are made, with float32 centroids in the place of the stored ones."""
+
+    def __init__(self, index: faiss.IndexIVF) -> None:
+        self.index = index
         self._compact, self._wide = index.quantizer, wide_quantiser(index.quantizer)
         self._owned = bool(index.own_fields)
         index.own_fields, index.quantizer = False, self._wide
-        self._rows = (directory / ROWS_NAME).open("wb")
-        self._columns = ColumnWriter(directory / COLUMNS_NAME, schema)
         self._errors: list[NDArray[np.float32]] = []
 
-    def add(self, columns: pa.RecordBatch, rows: NDArray[np.float16], present: NDArray[np.bool_], offset: int) -> None:
-        """Append B rows; the vectors of the `present` ones are assigned once and encoded."""
-        rows.tofile(self._rows)
-        self._columns.add(columns)
+    def add(self, rows: NDArray[np.float16], present: NDArray[np.bool_], offset: int) -> None:
+        """Of B rows, the vectors of the `present` ones are assigned once and encoded."""
         ids = np.flatnonzero(present) + offset
         if not len(ids):
             return
@@ -99,21 +128,10 @@ class _SpaceFiles:
         sample = vectors[:ERROR_SAMPLE]
         self._errors.append(((sample - decoded(self.index, sample)) ** 2).sum(axis=1))
 
-    def close(self, shard: Shard, path: str, cpu_s: float) -> SpaceShard:
-        self._rows.close()
-        self._columns.close()
+    def finish(self) -> tuple[faiss.IndexIVF, float]:
+        """The index with the centroids that it is stored with, and the mean quantisation error."""
         self.index.quantizer, self.index.own_fields = self._compact, self._owned
-        faiss.write_index(self.index, str(self.directory / INDEX_NAME))
-        entry = SpaceShard(
-            shard=shard.name,
-            path=path,
-            n_vectors=self.index.ntotal,
-            imbalance=float(self.index.invlists.imbalance_factor()) if self.index.ntotal else 1.0,
-            quantisation_error=float(np.concatenate(self._errors).mean()) if self._errors else 0.0,
-        )
-        stats = {**shard.model_dump(mode="json"), **entry.model_dump(exclude={"shard", "path"}), "cpu_s": cpu_s}
-        (self.directory / STATS_NAME).write_text(json.dumps(stats, indent=1))
-        return entry
+        return self.index, float(np.concatenate(self._errors).mean()) if self._errors else 0.0
 
 
 def build_shard(
@@ -128,22 +146,15 @@ def build_shard(
     Errors: IndexingError for vectors of another length or missing columns.
     """
     started = time.process_time()
-    described = next(iter(trained))
-    files = {
-        space: _SpaceFiles(
-            place.folder.parent / place.path(space),
-            faiss.read_index(str(path)),
-            dim,
-            COLUMNS if space == described else IDS_ONLY,
-        )
-        for space, path in trained.items()
-    }
-    seen = _Seen()
+    files = open_files(place, trained)
+    encoders = {space: _Encoder(faiss.read_index(str(path))) for space, path in trained.items()}
+    seen = SeenRows()
     for batch in batches:
         columns = select_columns(batch)
-        for space, out in files.items():
+        for space, encoder in encoders.items():
             rows, present = vectors_of(batch, space, dim)
-            out.add(columns, rows, present, seen.n_rows)
+            files[space].write(columns, rows)
+            encoder.add(rows, present, seen.n_rows)
             if truths.get(space):
                 block = rows.astype(np.float32)
                 for truth in truths[space]:
@@ -151,4 +162,14 @@ def build_shard(
         seen.add(columns)
     shard = seen.entry(place)
     cpu_s = round(time.process_time() - started, 3)
-    return shard, {space: out.close(shard, place.path(space), cpu_s) for space, out in files.items()}
+    entries = {}
+    for space, encoder in encoders.items():
+        index, error = encoder.finish()
+        entries[space] = files[space].close(index, shard, error, cpu_s)
+    return shard, entries
+
+
+def open_files(place: ShardPlace, spaces: Iterable[Space]) -> dict[Space, ShardFiles]:
+    """New files for every space; the first one's have all columns."""
+    schemas = chain([COLUMNS], repeat(IDS_ONLY))
+    return {space: ShardFiles(place.folder.parent, place.path(space), schema) for space, schema in zip(spaces, schemas)}

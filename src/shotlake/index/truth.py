@@ -106,6 +106,13 @@ class Truth:
         others.floor = np.where(complete, -np.inf, last)[kept].astype(np.float32)
         return others
 
+    def closed_up(self, dropped: NDArray[np.int64]) -> Truth:
+        """The truth once the `dropped` rows (ascending), of which it names none, are no rows any more."""
+        moved = Truth(self.queries)
+        moved.scores, moved.floor = self.scores, self.floor
+        moved.own_rows, moved.rows = (close_up(rows, dropped) for rows in (self.own_rows, self.rows))
+        return moved
+
     def save(self, path: Path) -> None:
         """Write queries and answers to an .npz."""
         np.savez(path, allow_pickle=False, **{name: getattr(self, name) for name in _ARRAYS})
@@ -121,6 +128,11 @@ class Truth:
 
 
 Truths = dict[Space, dict[QueryKind, Truth]]
+
+
+def close_up(rows: NDArray[np.int64], dropped: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers of `rows` once the `dropped` ones (ascending) are no rows any more; -1 stays."""
+    return rows - np.searchsorted(dropped, rows)
 
 
 def lower_bound(recalls: NDArray[np.float32]) -> float:

@@ -1,0 +1,120 @@
+"""What an index is made of: the live rows of a space, and the text queries that its recall is measured with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shotlake import storage
+from shotlake.config import Config
+from shotlake.errors import ConfigError, NoIndex
+from shotlake.flow.space import VectorSpace
+from shotlake.index.build import GenerationTarget, TextQueries
+from shotlake.index.manifest import Manifest
+from shotlake.index.publish import current
+from shotlake.records import Space, stable_id
+from shotlake.table.lake import Lake
+from shotlake.table.ranges import SegmentRange
+from shotlake.table.readers import video_metadata, with_metadata
+
+_COLUMNS = (
+    "segment_id",
+    "video_id",
+    "uri",
+    "start_us",
+    "end_us",
+    "recorded_at",
+    "collection",
+    "has_audio",
+    "duration_us",
+    "text",
+)
+_CODECS = ("video_codec", "audio_codec")
+MAX_QUERIES = 2_000
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Rows of the table as the index takes them, from any row on; plain values, so that a worker can read them."""
+
+    segments: SegmentRange
+    spaces: tuple[Space, ...]
+
+    def __call__(self, first: int) -> Iterator[pa.RecordBatch]:
+        """Batches from row `first` on."""
+        known = video_metadata(self.segments.lake)
+        for batch in self.segments.read([*_COLUMNS, *_CODECS, *self.spaces], first):
+            codec = pc.coalesce(batch.column("video_codec"), batch.column("audio_codec"))
+            yield with_metadata(batch.drop_columns(list(_CODECS)).append_column("codec", codec), known)
+
+
+class IndexSource:
+    """The live rows of one space at the newest version of the table."""
+
+    def __init__(self, config: Config, space: VectorSpace) -> None:
+        self.config, self.lake, self.space = config, Lake.open(config.lake), space
+        self.version = self.lake.version("segments")
+        spaces = tuple(name for name in config.index.spaces if name in space.encoder.spaces)
+        self.section = config.index.model_copy(update={"spaces": spaces})
+        self.all = self.rows()
+        self.n_rows = len(self.all.segments)
+
+    def rows(self, wanted: pc.Expression | None = None) -> TableRows:
+        """The live rows; `wanted` leaves out the others."""
+        return TableRows(SegmentRange.at(self.lake, self.space.key, self.version, wanted), self.section.spaces)
+
+    def target(self, parent: Manifest | None) -> GenerationTarget:
+        """Where the generation goes, and what it is of."""
+        return GenerationTarget(
+            index_root=index_root(self.lake),
+            embed_key=self.space.key,
+            fingerprint=self.space.encoder.fingerprint,
+            table_uri=self.lake.uri("segments"),
+            table_version=self.version,
+            parent=parent.generation if parent else None,
+            rows_state=stable_id(*(f"{path}:{count}" for path, count in self.all.segments.counts)),
+        )
+
+
+def newer_units(lake: Lake, key: str, version: int) -> pc.Expression:
+    """The rows of `segments` that were committed after a version; their runs prune the files that are opened."""
+    newer = (pc.field("embed_key") == key) & (pc.field("segments_version") > version) & (pc.field("written") > 0)
+    units = lake.read("units", ["unit_id", "run_id"], newer)
+    runs, ids = (pc.unique(units[name].combine_chunks()) for name in ("run_id", "unit_id"))
+    return pc.field("run_id").isin(runs) & pc.field("unit_id").isin(ids)
+
+
+def text_queries(config: Config, space: VectorSpace) -> TextQueries:
+    """Queries that the recall is measured with: the configured file's, else the captions shipped with the encoder."""
+    if config.index.query_file:
+        source = config.index.query_file
+        try:
+            lines = Path(source).read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise ConfigError(
+                f"index.query_file is {source!r}: {error.strerror}; give a file of one query a line"
+            ) from None
+        texts = [line.strip() for line in lines if line.strip()]
+    else:
+        source, texts = "captions shipped with the encoder", space.encoder.captions()
+    if len(texts) > MAX_QUERIES:
+        texts = random.Random(0).sample(texts, MAX_QUERIES)
+    return TextQueries(source, space.encoder.embed_text(texts) if texts else {})
+
+
+def index_root(lake: Lake) -> str:
+    """Where the generations of a lake lie."""
+    return storage.join(lake.root, "index")
+
+
+def current_generation(lake: Lake, key: str) -> Manifest | None:
+    """That of a space, if one is published. Errors: CorruptGeneration, LakeFormat."""
+    try:
+        return current(index_root(lake), key)
+    except NoIndex:
+        return None
