@@ -164,6 +164,9 @@ class IndexConfig(Section):
     cache_bytes: Count = Field(
         0, description="bytes of a remote lake's index that a node keeps on its disk; more if so much is in use; 0: all"
     )
+    keep_generations: Positive = Field(
+        3, description="generations that maintain leaves, the current one among them, to roll back to"
+    )
     unindexed_cap: Count = Field(50_000, description="rows newer than the index that are searched exactly")
 
 

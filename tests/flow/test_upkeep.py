@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pyarrow.compute as pc
 import pytest
 from tests.flow.lakes import local_config, run, segments
 
 from shotlake.cli import main
 from shotlake.embed.load import load_encoder
 from shotlake.errors import SourceMissing, UsageError
+from shotlake.flow.build_index import build_index
+from shotlake.flow.generations import published, roll_back, standing
 from shotlake.flow.upkeep import erase_videos, maintain_lake, relocate_archive
 from shotlake.flow.verify import lake_balance
 from shotlake.query.search import LakeSearch
@@ -37,6 +41,18 @@ def test_maintenance_joins_files_and_keeps_rows(small) -> None:
     assert done["files_joined"] > done["files_made"] > 0
     assert files > 1
     assert segments(config).equals(before)
+
+
+def test_maintenance_leaves_generations_to_roll_back_to(small) -> None:
+    _, config, first = small
+    names = [first.generation, *(build_index(config).generation for _ in range(3))]
+    assert [row["generation"] for row in published(config)] == names
+    assert maintain_lake(config)["index_files_removed"] > 10
+    assert [row["generation"] for row in published(config)] == names[-3:]
+    assert maintain_lake(config)["index_files_removed"] == 0
+    assert roll_back(config) == names[-2]
+    hits = LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle").hits
+    assert hits
 
 
 def test_a_moved_archive_keeps_its_vectors(small, tmp_path: Path) -> None:
@@ -67,6 +83,58 @@ def test_an_erased_video_leaves_no_trace_and_does_not_come_back(small, capsys: p
     assert (report.ledger.videos["skipped"], report.ledger.videos["unchanged"]) == (1, 1)
     assert report.ledger.balanced
     assert len(segments(config)) < first.ledger.cells["written"]
+
+
+def test_every_index_forgets_without_being_built_again(small) -> None:
+    """Two spaces, an older generation, one that was never published, and a build that was killed."""
+    folder, config, first = small
+    short = local_config(config.lake, "embed.window_s=1", "embed.new_space=true")
+    second = run(folder, short, build=True)
+    stored = build_index(config, is_published=False)
+    root = Path(config.lake, "index")
+    key = next(root.glob(f"*/{first.generation}")).parent.name
+    killed = root / key / stored.generation.replace("-", "-f") / "fused" / "shards" / "00000"
+    shutil.copytree(root / key / stored.generation / "fused" / "shards" / "00000", killed)
+    victim = sorted(folder.iterdir())[0]
+    wanted = (pc.field("uri") == str(victim), pc.field("embed_key") == key)
+    vectors = Lake.open(config.lake).read("segments", ["segment_id", "fused"], wanted[0] & wanted[1])
+    epochs = {path: path.read_bytes() for path in root.glob("*/epochs/*/*/trained.faiss")}
+
+    done = erase_videos(str(victim), None, "request 19", config)
+    assert not done["traces"] and done["index_files"] > 20
+    rows = [np.array(row, np.float16).tobytes() for row in vectors["fused"].to_pylist()]
+    for path in (path for path in root.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        assert not any(word.encode() in data for word in (str(victim), *vectors["segment_id"].to_pylist())), path
+        assert not any(row in data for row in rows), path
+    assert not [path for path in killed.rglob("*") if path.is_file()]
+    kept = {path: path.read_bytes() for path in root.glob("*/epochs/*/*/trained.faiss")}
+    assert kept.items() <= epochs.items() and len(kept) == 4, "nothing was trained again"
+    for space, before in ((config, first.generation), (short, second.generation)):
+        found = standing(space)
+        assert found["parent"] == before and found["advice"]["action"] in ("update", "keep")
+        hits = LakeSearch.open(space.lake, load_encoder(space.embed), space).search("a red circle", limit=50).hits
+        assert hits and str(victim) not in {hit.video_uri for hit in hits}
+
+
+def test_an_index_that_cannot_be_measured_any_more_is_built_again(small, demo_archive: tuple[Path, Truth]) -> None:
+    folder, config, _ = small
+    root, truth = demo_archive
+    more = folder / "more"
+    more.mkdir()
+    for video in [video for video in truth.videos if not video.fault][2:5]:
+        shutil.copy2(root / video.path, more / Path(video.path).name)
+    n_queries = standing(config)["spaces"]["fused"]["recall_at_10"]["text"]["queries"]
+    strict = local_config(config.lake, f"index.min_queries={n_queries}")
+    run(folder, strict)
+    before = build_index(strict)
+    assert not erase_videos(None, str(more), "request 20", strict)["traces"]
+    after = standing(strict)
+    assert after["parent"] == before.generation and after["rows"] < before.n_rows and after["retired_rows"] == 0
+    assert after["spaces"]["fused"]["recall_at_10"]["text"]["queries"] == n_queries
+    assert after["spaces"]["fused"]["vectors"] == after["live_rows_now"]
+    epochs = {path.parents[1].name for path in Path(config.lake).glob("index/*/epochs/*/*/trained.faiss")}
+    assert epochs == {after["generation"]}, "it was trained again, and what was trained before is removed"
 
 
 def test_the_last_video_takes_the_index_with_it(small) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from shotlake import storage
 from shotlake.errors import CorruptGeneration
-from shotlake.index.files import fetch, file_entry, store
+from shotlake.index.files import discard, fetch, file_entry, store
 
 ROOT = "s3://lake/index/key"
 
@@ -74,6 +74,19 @@ def test_a_file_in_use_stays_though_the_cap_is_passed(remote, tmp_path, caplog):
     ask([remote[3]], cache, 250)
     assert cached(cache) == {"2.bin", "3.bin"}
     assert later["2.bin"].exists()
+
+
+def test_a_copy_of_what_is_stored_no_more_goes_unless_it_is_in_use(remote, tmp_path):
+    cache = tmp_path / "cache"
+    held = ask([remote[0]], cache, at=1)
+    ask([remote[1]], cache, at=1)
+    for file in remote:
+        discard(f"{ROOT}/{file.path}", cache)
+    assert cached(cache) == {"0.bin"}, "of what was never asked for there is none"
+    assert len(list((cache / "receipts").iterdir())) == 1
+    del held
+    discard(f"{ROOT}/0.bin", cache)
+    assert not cached(cache)
 
 
 def test_what_was_stored_from_here_is_not_downloaded(remote, tmp_path, monkeypatch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of, update
@@ -56,6 +59,10 @@ def test_drafts_go_after_a_while_only(tmp_path):
     published, draft = (build(root, rows_of(clustered(50, DIM, 1)), EXACT, version=v) for v in (1, 2))
     publish(root, published)
     assert prune(root, KEY) == []
+    old = time.time() - 90_000
+    for file in draft.files[:-1]:
+        os.utime(Path(root, KEY, file.path), (old, old))
+    assert prune(root, KEY) == [], "the build has stored another file since then"
     gone = prune(root, KEY, grace=timedelta(0))
     assert set(gone) == {file.path for file in draft.files} | {draft.path}
     with pytest.raises(CorruptGeneration, match="is missing"):

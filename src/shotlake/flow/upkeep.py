@@ -22,6 +22,7 @@ from shotlake.flow.pooled import pool_videos
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.index.prune import prune
+from shotlake.index.publish import list_embed_keys
 from shotlake.table.committer import Committer, recover
 from shotlake.table.erase import erase, find_videos
 from shotlake.table.lake import Lake
@@ -35,12 +36,14 @@ from shotlake.table.relocate import Move, relocate
 def maintain_lake(config: Config) -> dict[str, Any]:
     """Delete retired rows, join small files, checkpoint, remove what no version refers to; pool what is not pooled yet.
 
-    Errors: LeaseHeld.
+    Of the index of every space `index.keep_generations` are left. Errors: LeaseHeld.
     """
     lake, run_id = Lake.open(config.lake), new_run_id()
     done = asdict(maintain(lake, run_id, config.table))
     pooled = sum(pool_videos(lake, key, run_id, config.table.lease_s) for key in written_fingerprints(lake))
-    return {**done, "videos_pooled": pooled}
+    root, keep = index_root(lake), config.index.keep_generations
+    removed = sum(len(prune(root, key, keep)) for key in list_embed_keys(root))
+    return {**done, "videos_pooled": pooled, "index_files_removed": removed}
 
 
 def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, Any]:

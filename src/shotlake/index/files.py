@@ -87,6 +87,13 @@ def fetch(root: str, files: Iterable[File], cache_dir: Path, cap_bytes: int = 0)
     return found
 
 
+def discard(uri: str, cache_dir: Path) -> None:
+    """Remove this machine's copy of a file that is stored no more; one that a process holds open stays for it."""
+    path = _cached(uri, cache_dir)
+    if storage.is_remote(uri) and _remove(path):
+        _receipt_path(path, cache_dir).unlink(missing_ok=True)
+
+
 def _download(uri: str, file: File, cache_dir: Path, cap_bytes: int) -> tuple[Path, BinaryIO]:
     """The cached file, and the lock that keeps it."""
     path = _cached(uri, cache_dir)
