@@ -13,6 +13,7 @@ from tests.flow.lakes import local_config, run, segments
 from shotlake.cli import main
 from shotlake.embed.load import load_encoder
 from shotlake.errors import SourceMissing, UsageError
+from shotlake.flow import build_index as building
 from shotlake.flow.build_index import build_index
 from shotlake.flow.generations import published, roll_back, standing
 from shotlake.flow.upkeep import erase_videos, maintain_lake, relocate_archive
@@ -115,6 +116,26 @@ def test_every_index_forgets_without_being_built_again(small) -> None:
         assert found["parent"] == before and found["advice"]["action"] in ("update", "keep")
         hits = LakeSearch.open(space.lake, load_encoder(space.embed), space).search("a red circle", limit=50).hits
         assert hits and str(victim) not in {hit.video_uri for hit in hits}
+
+
+@pytest.mark.parametrize("action", ["build", "compact"])
+def test_what_is_erased_while_an_index_is_made_is_not_in_it(small, monkeypatch: pytest.MonkeyPatch, action) -> None:
+    folder, config, _ = small
+    victim = sorted(folder.iterdir())[0]
+    real = building._step
+
+    def slow(*arguments):
+        made = real(*arguments)
+        if str(victim) in set(segments(config, "uri")["uri"].to_pylist()):
+            erase_videos(str(victim), None, "request 21", config)
+        return made
+
+    monkeypatch.setattr(building, "_step", slow)
+    made = build_index(config, action=action)
+    found = standing(config)
+    assert found["generation"] == made.generation and found["rows"] == found["live_rows_now"] > 0
+    for file in Path(config.lake).glob("index/**/*"):
+        assert not file.is_file() or str(victim).encode() not in file.read_bytes(), file
 
 
 def test_an_index_that_cannot_be_measured_any_more_is_built_again(small, demo_archive: tuple[Path, Truth]) -> None:

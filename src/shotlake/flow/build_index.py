@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Literal
 
 from shotlake.config import Config
-from shotlake.errors import NoIndex
+from shotlake.errors import CorruptGeneration, NoIndex
 from shotlake.flow.fill_shards import filler
-from shotlake.flow.generations import remake
+from shotlake.flow.generations import remake, remove_index
 from shotlake.flow.index_source import IndexSource, current_generation, index_root, newer_units, text_queries
 from shotlake.flow.space import VectorSpace, open_space
 from shotlake.index.advice import Action, advise
 from shotlake.index.build import TableChange, build_generation, update_generation
 from shotlake.index.manifest import Manifest
-from shotlake.index.publish import publish
+from shotlake.index.prune import prune
+from shotlake.index.publish import latest_pointer, publish
 from shotlake.index.rewrite import as_it_is, compacted
 from shotlake.table.lake import Lake
 from shotlake.table.readers import live_segments, retired_videos
@@ -32,21 +34,30 @@ def build_index(
 
     `action`: build trains a new epoch; update does what `shotlake index status` advises, which may be several steps:
     nothing, fresh shards, fewer shards, other targets, or building; compact leaves fewer shards without retired rows.
-    `is_published`: else a built generation is stored only. Errors: SourceMissing (no lake), NoIndex (no rows yet),
-    IndexingError, RecallTooLow.
+    `is_published`: else a built generation is stored only. Where videos are erased meanwhile, it begins again, since
+    nothing of them may stay behind. Errors: SourceMissing (no lake), NoIndex (no rows yet), IndexingError,
+    RecallTooLow.
     """
     space = space or open_space(config)
-    source = IndexSource(config, space)
-    if not source.n_rows:
-        raise NoIndex(f"{config.lake!r} has no segments of {config.embed.model!r} yet; run `shotlake backfill` first")
-    manifest = current_generation(source.lake, space.key)
+    while True:
+        source = IndexSource(config, space)
+        if not source.n_rows:
+            raise NoIndex(f"{config.lake!r} has no segments of {config.embed.model!r}; run `shotlake backfill` first")
+        try:
+            return _brought_up(source, action, is_published)
+        except CorruptGeneration:
+            if not source.erased_meanwhile():
+                raise
+            log.warning("embed_key=%s videos were erased while their rows were indexed: begins again", space.key)
+            _remove_drafts(source)
+
+
+def _brought_up(source: IndexSource, action: Action, is_published: bool) -> Manifest:
+    manifest = current_generation(source.lake, source.space.key)
     if action == "build" or manifest is None:
-        manifest = _step("build", source, manifest)
-        if is_published:
-            publish(index_root(source.lake), manifest)
-        return manifest
+        return _stored(source, _step("build", source, manifest), is_published)
     if action == "compact":
-        return _published(source, _step("compact", source, manifest))
+        return _stored(source, _step("compact", source, manifest))
     done: set[Action] = set()
     while True:
         advice = advise(manifest, source.n_rows, source.version, source.section)
@@ -54,7 +65,7 @@ def build_index(
             return manifest
         log.info("index_advice action=%s reasons=%s", advice.action, "; ".join(advice.reasons))
         done.add(advice.action)
-        manifest = _published(source, _step(advice.action, source, manifest))
+        manifest = _stored(source, _step(advice.action, source, manifest))
 
 
 def is_behind(config: Config, space: VectorSpace) -> bool:
@@ -78,6 +89,19 @@ def _step(action: Action, source: IndexSource, parent: Manifest | None) -> Manif
     return remake(source.lake, parent, plan, source.section, retired)
 
 
-def _published(source: IndexSource, manifest: Manifest) -> Manifest:
-    publish(index_root(source.lake), manifest)
+def _stored(source: IndexSource, manifest: Manifest, is_published: bool = True) -> Manifest:
+    """The generation, published. Errors: CorruptGeneration if videos were erased meanwhile, and those of `publish`."""
+    if source.erased_meanwhile():
+        raise CorruptGeneration(f"generation {manifest.generation} has rows that were erased; build the index again")
+    if is_published:
+        publish(index_root(source.lake), manifest)
     return manifest
+
+
+def _remove_drafts(source: IndexSource) -> None:
+    """Everything that no published generation needs, since it may hold what was erased."""
+    root, key = index_root(source.lake), source.space.key
+    if latest_pointer(root, key):
+        prune(root, key, source.config.index.keep_generations, grace=timedelta(0))
+    else:
+        remove_index(source.lake, key)

@@ -18,6 +18,7 @@ from shotlake.index.build import GenerationTarget, TextQueries
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current
 from shotlake.records import Space, stable_id
+from shotlake.table.erase import erased_videos
 from shotlake.table.lake import Lake
 from shotlake.table.ranges import SegmentRange
 from shotlake.table.readers import video_metadata, with_metadata
@@ -58,6 +59,7 @@ class IndexSource:
 
     def __init__(self, config: Config, space: VectorSpace) -> None:
         self.config, self.lake, self.space = config, Lake.open(config.lake), space
+        self._erased = erased_videos(self.lake)
         self.version = self.lake.version("segments")
         spaces = tuple(name for name in config.index.spaces if name in space.encoder.spaces)
         self.section = config.index.model_copy(update={"spaces": spaces})
@@ -67,6 +69,11 @@ class IndexSource:
     def rows(self, wanted: pc.Expression | None = None) -> TableRows:
         """The live rows; `wanted` leaves out the others."""
         return TableRows(SegmentRange.at(self.lake, self.space.key, self.version, wanted), self.section.spaces)
+
+    def erased_meanwhile(self) -> list[str]:
+        """Ids of the videos that were erased since this was opened: their rows may be among those that were read."""
+        now = erased_videos(self.lake)
+        return list(now.filter(pc.invert(pc.is_in(now, self._erased))).to_pylist())
 
     def target(self, parent: Manifest | None) -> GenerationTarget:
         """Where the generation goes, and what it is of."""

@@ -20,8 +20,8 @@ DRAFT_GRACE = timedelta(days=1)  # a build that has stored something since then 
 def prune(index_root: str, embed_key: str, keep: int = 2, grace: timedelta = DRAFT_GRACE) -> list[str]:
     """Delete all but the current generation and the `keep - 1` published before it; returns the deleted paths.
 
-    Files that no published generation names are deleted once nothing was added to them for `grace`. Errors: IndexingError for
-    `keep` below 1, NoIndex if nothing is published.
+    Files that no published generation names are deleted once nothing was added to them for `grace`.
+    Errors: IndexingError for `keep` below 1, NoIndex if nothing is published.
     """
     if keep < 1:
         raise IndexingError(f"keep is {keep}; the current generation cannot be pruned, so at least 1 is allowed")
