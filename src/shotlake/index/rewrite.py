@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from shotlake.index.columns import select_columns
 from shotlake.index.draft import Contents, Draft, GenerationTarget, check_room, kept_files, open_draft
 from shotlake.index.fill import Filled, maker, map_shards, store_shard
 from shotlake.index.lists import join_lists
-from shotlake.index.manifest import File, Manifest, Shard, SpaceShard
+from shotlake.index.manifest import ROWS_NAME, File, Manifest, Shard, SpaceShard
 from shotlake.index.measure import measure
 from shotlake.index.receipts import FilledShard
-from shotlake.index.scan import ShardVectors, SpaceVectors, load_trained
+from shotlake.index.scan import ShardVectors, SpaceVectors, load_trained, read_rows
 from shotlake.index.searcher import Searcher
 from shotlake.index.shard import SeenRows, ShardPlace, open_files
 from shotlake.index.truth import Truth, close_up
@@ -195,18 +196,24 @@ class _Rewrite:
         for number in range(join.first, join.end):
             start, left = 0, np.ones(self._source.manifest.shards[number].n_rows, dtype=np.bool_)
             left[self._lost(number)] = False
-            for batch in self._source.shard_columns[number].batches():
-                here, mine = slice(start, start + len(batch)), left[start : start + len(batch)]
-                columns = select_columns(batch).filter(pa.array(mine))
-                for space, out in files.items():
-                    out.write(columns, self._source.spaces[space].shards[number].rows[here][mine])
-                seen.add(columns)
-                start += len(batch)
+            with ExitStack() as stack:
+                stored = {space: stack.enter_context(self._row_file(space, number).open("rb")) for space in files}
+                for batch in self._source.shard_columns[number].batches():
+                    mine = left[start : start + len(batch)]
+                    columns = select_columns(batch).filter(pa.array(mine))
+                    for space, out in files.items():
+                        out.write(columns, read_rows(stored[space], len(batch), self._source.manifest.plan.dim)[mine])
+                    seen.add(columns)
+                    start += len(batch)
         shard, cpu_s = seen.entry(place), round(time.process_time() - started, 3)
         return shard, {
             space: out.close(self._codes(space, join), shard, self._error(space, join), cpu_s)
             for space, out in files.items()
         }
+
+    def _row_file(self, space: Space, number: int) -> Path:
+        path = self._source.manifest.spaces[space].shards[number].path
+        return self._source.files[f"{path}/{ROWS_NAME}"]
 
     def _codes(self, space: Space, join: Join) -> faiss.IndexIVF:
         numbers, entry = range(join.first, join.end), self._source.manifest.spaces[space]

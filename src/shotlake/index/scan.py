@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import faiss
 import numpy as np
@@ -34,6 +35,11 @@ def map_rows(path: Path, dim: int) -> NDArray[np.float16]:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     mapped.madvise(mmap.MADV_RANDOM)
     return np.frombuffer(mapped, dtype=np.float16).reshape(-1, dim)
+
+
+def read_rows(file: BinaryIO, n: int, dim: int) -> NDArray[np.float16]:
+    """The next rows [n, dim] of a shard, for those who read all of them: a mapping is without read-ahead."""
+    return np.fromfile(file, np.float16, n * dim).reshape(n, dim)
 
 
 def load_index(path: Path) -> faiss.IndexIVF:
