@@ -23,8 +23,8 @@ from index_world import BLOCK, Synthetic
 from shotlake.index.build import TextQueries
 
 HERE = Path(__file__).parent
-PEERS = {  # what is installed; autofaiss wants NumPy 1, which newer pyarrow does not
-    "autofaiss": ("autofaiss==2.18.0", "pyarrow<20"),
+PEERS = {  # what is installed; autofaiss wants NumPy 1, which newer pyarrow does not, and an earlier OPQ of faiss
+    "autofaiss": ("autofaiss==2.18.0", "pyarrow<20", "faiss-cpu==1.10.0"),
     "hnswlib": ("hnswlib==0.8.0",),
     "lancedb": ("lancedb==0.40.0",),
 }
