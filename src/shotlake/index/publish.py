@@ -57,7 +57,8 @@ def rollback(index_root: str, embed_key: str, generation: str = "") -> int:
     earlier = [p for p in pointers if p.generation != latest.generation and generation in ("", p.generation)]
     if not earlier:
         known = sorted({p.generation for p in pointers} - {latest.generation})
-        raise IndexingError(f"no earlier generation {generation or 'than ' + latest.generation}; there are {known}")
+        there_are = f"there are {', '.join(known)}" if known else "it is the only one"
+        raise IndexingError(f"no earlier generation {generation or 'than ' + latest.generation}; {there_are}")
     folder = storage.join(index_root, embed_key)
     manifest = _read(folder, earlier[-1])
     _check_stored(folder, manifest)
