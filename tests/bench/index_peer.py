@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,13 @@ def hnswlib(rows: np.ndarray, memory_bytes: int, folder: str) -> tuple[int, Sett
     return size, [("default (ef=10)", with_ef(10)), *((f"ef={ef}", with_ef(ef)) for ef in (50, 100, 200, 400, 800))]
 
 
-def lancedb(rows: np.ndarray, memory_bytes: int, folder: str) -> tuple[int, Settings]:
+def lancedb(rows: np.ndarray, memory_bytes: int, folder: str, codes: int | None = None) -> tuple[int, Settings]:
     import lancedb
     import pyarrow as pa
 
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
     table = lancedb.connect(folder).create_table("rows", pa.table({"id": np.arange(len(rows)), "vector": vectors}))
-    table.create_index(metric="dot", index_type="IVF_PQ")
+    table.create_index(metric="dot", index_type="IVF_PQ", num_sub_vectors=codes)
     size = sum(path.stat().st_size for path in Path(folder).rglob("_indices/**/*") if path.is_file())
 
     def reading(nprobes: int = 0, refine: int = 0) -> Callable[[], Search]:
@@ -86,7 +87,7 @@ def lancedb(rows: np.ndarray, memory_bytes: int, folder: str) -> tuple[int, Sett
 
         return lambda: search
 
-    tuned = [(n, r) for n in (20, 50, 100, 200) for r in (5, 20)]
+    tuned = [(n, r) for n in (20, 50, 100, 200) for r in (5, 20, 40)]
     return size, [("default", reading()), *((f"nprobes={n} refine_factor={r}", reading(n, r)) for n, r in tuned)]
 
 
@@ -107,8 +108,10 @@ def main() -> int:
     rows = np.fromfile(folder / "rows.f32", np.float32).reshape(-1, dim)
     queries = np.fromfile(folder / "queries.f32", np.float32).reshape(-1, dim)
     floor = np.fromfile(folder / "floor.f32", np.float32)
-    peer = {"autofaiss": autofaiss, "hnswlib": hnswlib, "lancedb": lancedb}[name]
-    result: dict[str, Any] = {"peer": f"{name} {metadata.version(name)}"}
+    fine = partial(lancedb, codes=dim // 8)
+    peer = {"autofaiss": autofaiss, "hnswlib": hnswlib, "lancedb": lancedb, "lancedb-fine": fine}[name]
+    package, *more = name.split("-")
+    result: dict[str, Any] = {"peer": " ".join([package, metadata.version(package), *more])}
     with tempfile.TemporaryDirectory() as scratch:
         started = time.process_time()
         size_bytes, settings = peer(rows, memory_bytes, scratch)
