@@ -1,4 +1,4 @@
-"""Ways to find the centroids of many lists: `python tests/bench/bench_clustering.py [--lists N] [--dim D] [--points P]`.
+"""Ways to find the centroids of many lists: `python tests/bench/bench_clustering.py [--lists N] [--dim D]`.
 
 JSON lines, one a way, on synthetic rows (`index_world.py`): CPU seconds of one thread, the mean product of 20,000 other
 rows with their nearest centroid, imbalance of the lists, and the part of the exact ten best of 500 other rows that

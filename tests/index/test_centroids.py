@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import faiss
 import numpy as np
 import pytest
@@ -56,7 +58,16 @@ def test_rows_are_nearly_as_near_to_them_as_to_those_of_one_level(vectors, in_tw
 def test_two_levels_begin_where_there_are_many_lists(vectors, in_two, monkeypatch) -> None:
     assert find_centroids(vectors, NLIST).tobytes() == in_one_level(vectors, NLIST).tobytes()
     monkeypatch.setattr(centroids, "TWO_LEVELS_FROM_LISTS", NLIST)
+    monkeypatch.setattr(centroids, "n_gpus", lambda: 0)
     assert find_centroids(vectors, NLIST).tobytes() == in_two.tobytes()
+
+
+def test_a_gpu_clusters_in_one_level_and_without_pruning(vectors, monkeypatch) -> None:
+    plain = in_one_level(vectors, NLIST)
+    monkeypatch.setattr(centroids, "n_gpus", lambda: 1)  # faiss itself sees none, so its Kmeans stays on the CPU
+    monkeypatch.setattr(centroids, "TWO_LEVELS_FROM_LISTS", NLIST)
+    monkeypatch.setattr(centroids, "PRUNED_FROM_LISTS", NLIST)
+    assert find_centroids(vectors, NLIST).tobytes() == plain.tobytes()
 
 
 def test_fewer_vectors_than_lists_are_refused(vectors) -> None:
@@ -76,4 +87,4 @@ def test_lists_are_dealt_to_groups_by_their_rows(sizes, part) -> None:
     assert sum(dealt) == total
     assert all((size > 0) <= n <= size for size, n in zip(sizes, dealt))
     by_size = [n for _, n in sorted(zip(sizes, dealt))]
-    assert all(larger >= smaller - 1 for smaller, larger in zip(by_size, by_size[1:]))
+    assert all(larger >= smaller - 1 for smaller, larger in pairwise(by_size))

@@ -16,6 +16,7 @@ from shotlake.config import Config
 from shotlake.errors import ConfigError, NoIndex
 from shotlake.flow.fill_shards import filler
 from shotlake.flow.space import VectorSpace, open_space
+from shotlake.flow.train_epochs import trainer
 from shotlake.index.advice import advise
 from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.manifest import Manifest
@@ -63,8 +64,9 @@ def build_index(config: Config, space: VectorSpace | None = None, action: Action
         newer = source.rows(newer_units(source.lake, space.key, parent.table_version))
         manifest = update_generation(newer, change, parent, source.target(parent), source.section, fill)
     else:
-        queries = text_queries(config, space)
-        manifest = build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, fill)
+        queries, train = text_queries(config, space), trainer(config.flow, config.index.train_python)
+        target = source.target(parent)
+        manifest = build_generation(source.all, source.n_rows, target, queries, source.section, fill, train)
     publish(index_root(source.lake), manifest)
     return manifest
 

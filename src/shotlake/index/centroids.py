@@ -2,7 +2,7 @@
 
 In two levels the sample is cut into about sqrt(nlist) groups, every group gets lists by its share of the sample, and
 then rows may change to lists of the groups nearby: a row is compared with a few times sqrt(nlist) centroids instead of
-with all. Deterministic on one thread.
+with all. Deterministic on one thread. A GPU multiplies with all of them, so there one level does for any number.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
+from shotlake.index.gpu import n_gpus
 
 ITERATIONS = 12  # of k-means; more change recall by less than its noise
 SEED = 20_11
@@ -32,14 +33,19 @@ def find_centroids(vectors: NDArray[np.float32], nlist: int) -> NDArray[np.float
         raise IndexingError(
             f"{nlist} lists need as many vectors to train, this space has {len(vectors)}; leave it out of index.spaces"
         )
-    return in_two_levels(vectors, nlist) if nlist >= TWO_LEVELS_FROM_LISTS else in_one_level(vectors, nlist)
+    if nlist < TWO_LEVELS_FROM_LISTS or n_gpus():
+        return in_one_level(vectors, nlist)
+    return in_two_levels(vectors, nlist)
 
 
 def in_one_level(vectors: NDArray[np.float32], n: int, points: int = 0) -> NDArray[np.float32]:
-    """n centroids by k-means, of `points` rows a centroid, or of all rows."""
-    points = points or -(-len(vectors) // n)
-    kind = faiss.SuperKmeans if n >= PRUNED_FROM_LISTS else faiss.Kmeans
-    kmeans = kind(vectors.shape[1], n, niter=ITERATIONS, max_points_per_centroid=points, **_SHARED)
+    """n centroids by k-means, of `points` rows a centroid, or of all rows; on the GPUs if there are any."""
+    settings = {"niter": ITERATIONS, "max_points_per_centroid": points or -(-len(vectors) // n), **_SHARED}
+    if n_gpus():
+        kmeans = faiss.Kmeans(vectors.shape[1], n, gpu=True, **settings)
+    else:
+        kind = faiss.SuperKmeans if n >= PRUNED_FROM_LISTS else faiss.Kmeans
+        kmeans = kind(vectors.shape[1], n, **settings)
     kmeans.train(vectors)
     return kmeans.centroids
 

@@ -6,8 +6,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from shotlake.index.scan import one_thread
 from shotlake.index.centroids import SEED
+from shotlake.index.scan import one_thread
 from shotlake.index.training import padded
 
 _TRAIN_ROWS = 8_192
