@@ -1,4 +1,4 @@
-"""GPUs, where faiss sees any: the wheel of the extra `gpu` does, on a machine that has them. All runs without as well."""
+"""GPUs, where faiss sees any: the wheel of the extra `gpu` does, on a machine that has them. None is needed."""
 
 from __future__ import annotations
 
