@@ -79,6 +79,13 @@ def test_as_many_lists_as_vectors(vectors) -> None:
     assert in_two_levels(vectors[:NLIST], NLIST).shape == (NLIST, 32)
 
 
+def test_equal_rows_do_not_cost_a_list() -> None:
+    few = clustered(300, 32, seed=3)
+    found = in_two_levels(np.concatenate([np.repeat(few[:1], 6_000, axis=0), few]), 400)
+    assert found.shape == (400, 32)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
 @given(st.lists(st.integers(0, 5_000), min_size=1, max_size=40).filter(any), st.floats(0, 1))
 def test_lists_are_dealt_to_groups_by_their_rows(sizes, part) -> None:
     rows, filled = sum(sizes), sum(size > 0 for size in sizes)

@@ -72,7 +72,10 @@ def shares(sizes: NDArray[np.int64], total: int) -> list[int]:
 def _moved(
     centroids: NDArray[np.float32], vectors: NDArray[np.float32], groups: faiss.IndexFlatIP
 ) -> NDArray[np.float32]:
-    """A few iterations more, in which a row meets the centroids that are nearest to the same groups as it is."""
+    """A few iterations more, in which a row meets the centroids of the groups that are nearest to it.
+
+    Its own group has some, since the mean of a group's rows lies in the group.
+    """
     n, dim = centroids.shape
     near = faiss.IndexIVFFlat(groups, dim, groups.ntotal, faiss.METRIC_INNER_PRODUCT)
     near.nprobe = NEAR_GROUPS
