@@ -159,6 +159,11 @@ class IndexConfig(Section):
     target_recall_segment: Ratio = Field(0.98, description="recall@10 for queries by segment; likewise")
     rows_per_shard: Positive = Field(25_000_000, description="rows a shard at the most")
     train_points_per_list: Positive = Field(64, description="training sample: points a centroid")
+    train_python: str = Field(
+        "",
+        description="interpreter, on the nodes, of an environment with shotlake[gpu]: a task of the cluster trains in "
+        "it, on a GPU if there is one; empty: this process trains",
+    )
     min_queries: Count = Field(500, description="text queries that the recall must be measured with")
     query_file: str = Field("", description="text queries, one a line; the encoder's own captions if empty")
     cache_bytes: Count = Field(

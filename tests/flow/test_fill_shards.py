@@ -13,12 +13,12 @@ from shotlake.flow.fill_shards import cpus_a_task, filler
 from shotlake.flow.index_source import IndexSource, text_queries
 from shotlake.flow.space import open_space
 from shotlake.index.build import build_generation
-from shotlake.index.fill import Fill, fill_here
+from shotlake.index.fill import Fill, Train, fill_here, train_here
 from shotlake.index.manifest import Manifest
 from shotlake.index.searcher import Searcher
 
 
-def build(demo_lake, root: Path, fill: Fill) -> Manifest:
+def build(demo_lake, root: Path, fill: Fill, train: Train = train_here) -> Manifest:
     """A generation of the demo lake in shards of twenty rows, below `root`."""
     index = demo_lake.config.index.model_copy(
         update={"exact_below": 0, "codec": "rabitq", "rows_per_shard": 20, "spaces": ("fused", "visual")}
@@ -27,7 +27,8 @@ def build(demo_lake, root: Path, fill: Fill) -> Manifest:
     space = open_space(config)
     source = IndexSource(config, space)
     target = replace(source.target(None), index_root=str(root))
-    return build_generation(source.all, source.n_rows, target, text_queries(config, space), source.section, fill)
+    queries = text_queries(config, space)
+    return build_generation(source.all, source.n_rows, target, queries, source.section, fill, train)
 
 
 @pytest.mark.ray

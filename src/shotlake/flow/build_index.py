@@ -12,6 +12,7 @@ from shotlake.flow.fill_shards import filler
 from shotlake.flow.generations import remake, remove_index
 from shotlake.flow.index_source import IndexSource, current_generation, index_root, newer_units, text_queries
 from shotlake.flow.space import VectorSpace, open_space
+from shotlake.flow.train_epochs import trainer
 from shotlake.index.advice import Action, advise
 from shotlake.index.build import TableChange, build_generation, update_generation
 from shotlake.index.manifest import Manifest
@@ -79,7 +80,8 @@ def _step(action: Action, source: IndexSource, parent: Manifest | None) -> Manif
     fill = filler(source.config.flow)
     if parent is None or action == "build":
         queries = text_queries(source.config, source.space)
-        return build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, fill)
+        train = trainer(source.config.flow, source.section.train_python)
+        return build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, fill, train)
     retired = retired_videos(source.lake, source.space.key).to_pylist()
     if action == "update":
         newer = source.rows(newer_units(source.lake, source.space.key, parent.table_version))

@@ -16,7 +16,7 @@ from shotlake.index.receipts import FilledShard
 from shotlake.index.rows import RowSource
 
 _MEMORY_SHARE = 0.7  # of a node; the rest is the page cache's and Ray's
-_RETRIES = 3
+RETRIES = 3
 
 
 def filler(config: FlowConfig) -> Fill:
@@ -36,12 +36,18 @@ def fill_in_ray(task: FillTask, runs: Sequence[ShardRun], rows: RowSource) -> It
     """A Ray task a shard, in the order of the shards. Errors: as `fill_shard`."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    cpus = min(cpus_a_task(int(node["CPU"]), node.get("memory", math.inf), task.memory_bytes) for node in nodes)
-    fill = ray.remote(fill_shard).options(num_cpus=cpus, max_retries=_RETRIES)
+    fill = ray.remote(fill_shard).options(num_cpus=reserved_cpus(task.memory_bytes), max_retries=RETRIES)
     shared = ray.put(task), ray.put(rows)
     waiting = [fill.remote(shared[0], run, shared[1]) for run in runs]
     yield from map(answer, waiting)
+
+
+def reserved_cpus(needed_bytes: int) -> int:
+    """Cores that a task of so much memory reserves, on whichever node of the cluster it runs."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    return min(cpus_a_task(int(node["CPU"]), node.get("memory", math.inf), needed_bytes) for node in nodes)
 
 
 def cpus_a_task(cpus: int, memory_bytes: float, needed_bytes: int) -> int:

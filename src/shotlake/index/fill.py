@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from shotlake.index.columns import ShardColumns
+from shotlake.index.gpu import n_gpus
 from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, File, Shard, SpaceShard
 from shotlake.index.receipts import FilledShard, Receipts, Trained
 from shotlake.index.rows import RowSource, Sample, blocks, sample_rows
@@ -24,6 +25,7 @@ from shotlake.index.shard import ShardPlace, build_shard
 from shotlake.index.sizing import IndexPlan
 from shotlake.index.training import train_space
 from shotlake.index.truth import Truth, Truths
+from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Space
 
 TRAINED_NAME, REPORT_NAME = "trained.faiss", "report.json"
@@ -51,6 +53,7 @@ class ShardRun:
     n_rows: int | None
 
 
+Train = Callable[[RowSource, IndexPlan, tuple[Space, ...], Receipts, str], Trained]
 Fill = Callable[[FillTask, Sequence[ShardRun], RowSource], Iterable[FilledShard | None]]
 
 
@@ -74,10 +77,13 @@ def maker() -> str:
     return f"{os.uname().nodename}-{os.getpid()}"
 
 
-def train_epochs(
+def train_here(
     rows: RowSource, plan: IndexPlan, spaces: tuple[Space, ...], receipts: Receipts, generation: str
 ) -> Trained:
-    """Train every space on a sample of the rows and store the empty indexes, unless an earlier build has."""
+    """Train every space on a sample of the rows and store the empty indexes, unless an earlier build has.
+
+    Errors: IndexingError; PreflightError where not exactly one faiss is installed.
+    """
     if found := receipts.trained():
         return found
     started = time.process_time()
@@ -103,8 +109,10 @@ def _train(folder: Path, sample: Sample, plan: IndexPlan) -> tuple[Path, Path]:
     folder.mkdir()
     faiss.write_index(index, str(folder / TRAINED_NAME))
     cpu_s = round(time.process_time() - started, 3)
+    device = "gpu" if n_gpus() and plan.codec != "exact" else "cpu"  # that clustered
     report = {"codec": plan.codec, "nlist": plan.nlist, "train_rows": len(ids), "cpu_s": cpu_s}
-    (folder / REPORT_NAME).write_text(json.dumps(report, indent=1))
+    described = {**report, "device": device, "faiss": check_one_faiss()}
+    (folder / REPORT_NAME).write_text(json.dumps(described, indent=1))
     return folder / TRAINED_NAME, folder / REPORT_NAME
 
 

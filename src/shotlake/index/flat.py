@@ -6,8 +6,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from shotlake.index.centroids import SEED
 from shotlake.index.scan import one_thread
-from shotlake.index.training import SEED, padded
+from shotlake.index.training import padded
 
 _TRAIN_ROWS = 8_192
 _FINE_BELOW = 256  # values; short vectors need more bits for each

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shotlake.index.columns import COLUMNS, IDS_ONLY, ColumnWriter, select_columns
+from shotlake.index.gpu import n_gpus, on_gpus
 from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, STATS_NAME, Shard, SpaceShard
 from shotlake.index.rows import vectors_of
 from shotlake.index.training import decoded, padded, wide_quantiser
@@ -116,6 +117,7 @@ class _Encoder:
         self._compact, self._wide = index.quantizer, wide_quantiser(index.quantizer)
         self._owned = bool(index.own_fields)
         index.own_fields, index.quantizer = False, self._wide
+        self._assigner = assigner(index)
         self._errors: list[NDArray[np.float32]] = []
 
     def add(self, rows: NDArray[np.float16], present: NDArray[np.bool_], offset: int) -> None:
@@ -124,7 +126,7 @@ class _Encoder:
         if not len(ids):
             return
         vectors = padded(rows[present], self.index.d)
-        self.index.add_with_ids(vectors, ids)
+        add_rows(self.index, vectors, ids, self._assigner)
         sample = vectors[:ERROR_SAMPLE]
         self._errors.append(((sample - decoded(self.index, sample)) ** 2).sum(axis=1))
 
@@ -132,6 +134,29 @@ class _Encoder:
         """The index with the centroids that it is stored with, and the mean quantisation error."""
         self.index.quantizer, self.index.own_fields = self._compact, self._owned
         return self.index, float(np.concatenate(self._errors).mean()) if self._errors else 0.0
+
+
+def assigner(index: faiss.IndexIVF) -> faiss.Index | None:
+    """What assigns rows to lists on the GPUs; None without GPUs, and where `add_core` does not work (codec `pqfs`)."""
+    return on_gpus(flat_centroids(index)) if n_gpus() and isinstance(index, faiss.IndexIVFPQ) else None
+
+
+def flat_centroids(index: faiss.IndexIVF) -> faiss.IndexFlatIP:
+    """The centroids of the quantiser, whatever its kind, to be searched exactly."""
+    flat = faiss.IndexFlatIP(index.d)
+    flat.add(index.quantizer.reconstruct_n(0, index.nlist))
+    return flat
+
+
+def add_rows(
+    index: faiss.IndexIVF, vectors: NDArray[np.float32], ids: NDArray[np.int64], assigner: faiss.Index | None
+) -> None:
+    """Encode and append rows; the lists are those that `assigner` finds, or the quantiser of the index."""
+    if assigner is None:
+        index.add_with_ids(vectors, ids)
+        return
+    lists = np.ascontiguousarray(assigner.search(vectors, 1)[1][:, 0])
+    index.add_core(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(ids), faiss.swig_ptr(lists))
 
 
 def build_shard(

@@ -11,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
+from shotlake.index.centroids import find_centroids
 from shotlake.index.sizing import HNSW_FROM_LISTS, PQ_CENTROIDS, IndexPlan
-
-ITERATIONS = 12  # of k-means; more change recall by less than its noise
-SEED = 20_11
-PRUNED_FROM_LISTS = 1_024  # from so many on, SuperKMeans skips most products and finds as good centroids
 
 
 def padded(vectors: NDArray[np.floating], index_dim: int) -> NDArray[np.float32]:
@@ -63,20 +60,10 @@ def decoded(index: faiss.IndexIVF, vectors: NDArray[np.float32]) -> NDArray[np.f
 
 
 def _centroids(vectors: NDArray[np.float32], plan: IndexPlan) -> NDArray[np.float32]:
-    """[nlist, index_dim] unit vectors. Few lists do not gain from pruning, and are found by plain k-means."""
+    """[nlist, index_dim] unit vectors; the one list of the exact index has none."""
     if plan.codec == "exact":
         return np.zeros((1, plan.index_dim), dtype=np.float32)
-    kmeans = (faiss.SuperKmeans if plan.nlist >= PRUNED_FROM_LISTS else faiss.Kmeans)(
-        plan.index_dim,
-        plan.nlist,
-        niter=ITERATIONS,
-        seed=SEED,
-        spherical=True,
-        min_points_per_centroid=1,
-        max_points_per_centroid=-(-len(vectors) // plan.nlist),
-    )
-    kmeans.train(vectors)
-    return kmeans.centroids
+    return find_centroids(vectors, plan.nlist)
 
 
 def _coarse_quantiser(centroids: NDArray[np.float32], plan: IndexPlan) -> faiss.Index:
