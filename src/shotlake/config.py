@@ -164,6 +164,11 @@ class IndexConfig(Section):
     cache_bytes: Count = Field(
         0, description="bytes of a remote lake's index that a node keeps on its disk; more if so much is in use; 0: all"
     )
+    max_ram_bytes: Count = Field(
+        0,
+        description="a generation that keeps more in memory, all spaces together, is not built; 0: no limit",
+    )
+    max_disk_bytes: Count = Field(0, description="likewise on disk, with float16 rows and columns; 0: no limit")
     unindexed_cap: Count = Field(50_000, description="rows newer than the index that are searched exactly")
 
 

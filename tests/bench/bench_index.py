@@ -31,7 +31,8 @@ from shotlake.index.manifest import Manifest
 from shotlake.index.publish import publish
 from shotlake.index.rows import SEGMENT_QUERIES
 from shotlake.index.searcher import Searcher
-from shotlake.index.training import ITERATIONS, SEED, padded, wide_quantiser
+from shotlake.index.sizing import ITERATIONS
+from shotlake.index.training import SEED, padded, wide_quantiser
 from shotlake.index.truth import Truth
 from shotlake.query.fresh import FreshRows
 from shotlake.query.live import LiveRows

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake import storage
-from shotlake.config import Config
+from shotlake.config import Config, IndexConfig
 from shotlake.errors import ConfigError, NoIndex
 from shotlake.flow.fill_shards import filler
+from shotlake.flow.index_plan import Action, PlannedIndex, price_index
 from shotlake.flow.space import VectorSpace, open_space
 from shotlake.index.advice import advise
-from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
+from shotlake.index.build import (
+    GenerationTarget,
+    TableChange,
+    TextQueries,
+    build_generation,
+    update_generation,
+    updated_plan,
+)
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, list_generations, publish, rollback
+from shotlake.index.sizing import plan_index
 from shotlake.records import Space, stable_id
 from shotlake.table.lake import Lake
 from shotlake.table.ranges import SegmentRange
@@ -40,33 +49,67 @@ _COLUMNS = (
 _CODECS = ("video_codec", "audio_codec")
 MAX_QUERIES = 2_000
 
-Action = Literal["build", "update"]
+Tell = Callable[[PlannedIndex], None]
 
 
-def build_index(config: Config, space: VectorSpace | None = None, action: Action = "build") -> Manifest:
+def build_index(
+    config: Config, space: VectorSpace | None = None, action: Action = "build", tell: Tell | None = None
+) -> Manifest:
     """Bring the index of the configured space up to the newest table version and publish it.
 
     `action`: build trains a new epoch; update adds fresh shards to the current one where that is good enough, else
-    builds. Errors: SourceMissing (no lake), NoIndex (no rows yet), IndexingError, RecallTooLow.
+    builds. `tell`: is told the plan before anything is read. Errors: SourceMissing (no lake), NoIndex (no rows yet),
+    IndexingError, RecallTooLow; with `tell` NoPrice as well.
     """
     space = space or open_space(config)
     source = _Source(config, space)
     parent, fill = _current(source.lake, space.key), filler(config.flow)
     if not source.n_rows:
-        raise NoIndex(f"{config.lake!r} has no segments of {config.embed.model!r} yet; run `shotlake backfill` first")
+        raise NoIndex(_no_rows(config))
     advice = advise(parent, source.n_rows, source.version, source.section) if parent and action == "update" else None
     if parent and advice and advice.action == "keep":
         return parent
     if parent and advice and advice.action == "update":
-        retired = retired_videos(source.lake, space.key).to_pylist()
-        change = TableChange(source.n_rows, retired)
         newer = source.rows(newer_units(source.lake, space.key, parent.table_version))
+        if tell:
+            tell(_priced_update(parent, len(newer.segments), config))
+        change = TableChange(source.n_rows, retired_videos(source.lake, space.key).to_pylist())
         manifest = update_generation(newer, change, parent, source.target(parent), source.section, fill)
     else:
+        if tell:
+            tell(_priced_build(config, space, source.n_rows, space.encoder.dim))
         queries = text_queries(config, space)
         manifest = build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, fill)
     publish(index_root(source.lake), manifest)
     return manifest
+
+
+def plan_build(config: Config, rows: int = 0, dim: int = 0) -> PlannedIndex:
+    """What `index build` would build and cost, of so many rows of so many values; 0: the lake's, and the encoder's.
+
+    Nothing is written, and where rows are given no lake is opened. Errors: SourceMissing (no lake), NoIndex (no rows
+    yet), IndexingError (too few rows to train), NoPrice.
+    """
+    space = open_space(config)
+    n_rows = rows or _Source(config, space).n_rows
+    if not n_rows:
+        raise NoIndex(_no_rows(config))
+    return _priced_build(config, space, n_rows, dim or space.encoder.dim)
+
+
+def _priced_build(config: Config, space: VectorSpace, n_rows: int, dim: int) -> PlannedIndex:
+    section = _section(config, space)
+    return price_index(plan_index(n_rows, dim, section), section.spaces, len(_texts(config, space)[1]), config)
+
+
+def _priced_update(parent: Manifest, fresh_rows: int, config: Config) -> PlannedIndex:
+    plan = updated_plan(parent, parent.n_rows + fresh_rows)
+    n_texts = max(entry.tuning["text"].n_queries for entry in parent.spaces.values())
+    return price_index(plan, tuple(parent.spaces), n_texts, config, fresh_rows)
+
+
+def _no_rows(config: Config) -> str:
+    return f"{config.lake!r} has no segments of {config.embed.model!r} yet; run `shotlake backfill` first"
 
 
 @dataclass(frozen=True)
@@ -90,8 +133,7 @@ class _Source:
     def __init__(self, config: Config, space: VectorSpace) -> None:
         self.lake, self.space = Lake.open(config.lake), space
         self.version = self.lake.version("segments")
-        spaces = tuple(name for name in config.index.spaces if name in space.encoder.spaces)
-        self.section = config.index.model_copy(update={"spaces": spaces})
+        self.section = _section(config, space)
         self.all = self.rows()
         self.n_rows = len(self.all.segments)
 
@@ -112,6 +154,12 @@ class _Source:
         )
 
 
+def _section(config: Config, space: VectorSpace) -> IndexConfig:
+    """`index` with the spaces that the encoder has."""
+    spaces = tuple(name for name in config.index.spaces if name in space.encoder.spaces)
+    return config.index.model_copy(update={"spaces": spaces})
+
+
 def newer_units(lake: Lake, key: str, version: int) -> pc.Expression:
     """The rows of `segments` that were committed after a version; their runs prune the files that are opened."""
     newer = (pc.field("embed_key") == key) & (pc.field("segments_version") > version) & (pc.field("written") > 0)
@@ -127,7 +175,13 @@ def is_behind(config: Config, space: VectorSpace) -> bool:
 
 
 def text_queries(config: Config, space: VectorSpace) -> TextQueries:
-    """Queries that the recall is measured with: the configured file's, else the captions shipped with the encoder."""
+    """Queries that the recall is measured with, embedded."""
+    source, texts = _texts(config, space)
+    return TextQueries(source, space.encoder.embed_text(texts) if texts else {})
+
+
+def _texts(config: Config, space: VectorSpace) -> tuple[str, list[str]]:
+    """Where the texts are from, and the texts: the configured file's, else the captions shipped with the encoder."""
     if config.index.query_file:
         source = config.index.query_file
         try:
@@ -141,7 +195,7 @@ def text_queries(config: Config, space: VectorSpace) -> TextQueries:
         source, texts = "captions shipped with the encoder", space.encoder.captions()
     if len(texts) > MAX_QUERIES:
         texts = random.Random(0).sample(texts, MAX_QUERIES)
-    return TextQueries(source, space.encoder.embed_text(texts) if texts else {})
+    return source, texts
 
 
 def published(config: Config) -> list[dict[str, Any]]:

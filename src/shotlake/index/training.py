@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
-from shotlake.index.sizing import HNSW_FROM_LISTS, PQ_CENTROIDS, IndexPlan
+from shotlake.index.sizing import HNSW_FROM_LISTS, ITERATIONS, PQ_CENTROIDS, PRUNED_FROM_LISTS, IndexPlan
 
-ITERATIONS = 12  # of k-means; more change recall by less than its noise
 SEED = 20_11
-PRUNED_FROM_LISTS = 1_024  # from so many on, SuperKMeans skips most products and finds as good centroids
 
 
 def padded(vectors: NDArray[np.floating], index_dim: int) -> NDArray[np.float32]:
