@@ -2,8 +2,8 @@
 
 Rows are synthetic (`index_world.py`), and then `--mini N` clips of the rendered world, embedded by the shipped encoder
 in a process for each core, with captions as queries (75 clips a second and core), or found where `--folder` has them
-of an earlier run. `--large` does 1024 dimensions and ten million rows as well: hours, 30 GB of disk. Times are ratios of
-one thread in one run.
+of an earlier run. `--large` does 1024 dimensions and ten million rows as well: hours, 30 GB of disk. Times are ratios
+of one thread in one run.
 """
 
 from __future__ import annotations

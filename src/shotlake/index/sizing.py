@@ -120,17 +120,20 @@ def check_budget(plan: IndexPlan, n_spaces: int, config: IndexConfig) -> None:
         ("disk", plan.scratch_bytes(n_spaces), "index.max_disk_bytes", config.max_disk_bytes),
     ):
         if 0 < allowed < needed:
-            ways = ["take a space out of index.spaces"] if n_spaces > 1 else []
+            ways = "take a space out of index.spaces, " if n_spaces > 1 else ""
             if plan.code_bytes > code_bytes("pq", plan.index_dim):
-                ways.append("lower index.exact_below" if plan.codec == "exact" else "set index.codec to pq")
+                ways += "lower index.exact_below, " if plan.codec == "exact" else "set index.codec to pq, "
             raise IndexingError(
-                f"{plan.n_rows:,} rows as {plan.factory} need about {_gb(needed)} of {what} in {n_spaces} space(s), "
-                f"{key} allows {_gb(allowed)}; {', '.join([*ways, f'raise {key}'])}"
+                f"{plan.n_rows:,} rows as {plan.factory} need about {_amount(needed)} of {what} in {n_spaces} space(s), "
+                f"{key} allows {_amount(allowed)}; {ways}{'or ' if ways else ''}raise {key}"
             )
 
 
-def _gb(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.3g} GB"
+def _amount(n_bytes: int) -> str:
+    scale, unit = next(
+        ((at, unit) for at, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if n_bytes >= at), (1e3, "kB")
+    )
+    return f"{n_bytes / scale:,.1f} {unit}"
 
 
 def code_bytes(codec: Codec, index_dim: int) -> int:
