@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import pairwise
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_every_part_is_in_the_sum_and_more_rows_cost_more() -> None:
     assert some.cpu_s == pytest.approx(sum(getattr(some, part.name) for part in fields(some)))
     assert all(getattr(some, part.name) > 0 for part in fields(some))
     seconds = [of(n_rows).cpu_s for n_rows in DECADES]
-    assert all(5 < more / less < 20 for less, more in zip(seconds, seconds[1:]))
+    assert all(5 < more / less < 20 for less, more in pairwise(seconds))
 
 
 def test_spaces_add_up_and_an_update_pays_for_its_rows_alone() -> None:

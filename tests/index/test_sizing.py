@@ -75,16 +75,16 @@ def test_the_graph_over_many_centroids_is_in_the_factory_string():
         (
             {"max_ram_bytes": 100_000_000_000},
             2,
-            "1,000,000,000 rows as IVF262144_HNSW32,PQ64 need about 145.2 GB of RAM in 2 space(s), index.max_ram_bytes "
+            "1,000,000,000 rows as IVF262144_HNSW32,PQ64 in 2 space(s) need about 145.1 GB of RAM, index.max_ram_bytes "
             "allows 100.0 GB; take a space out of index.spaces, or raise index.max_ram_bytes",
         ),
-        ({"max_disk_bytes": 10**12}, 1, "of disk in 1 space(s), index.max_disk_bytes allows 1.0 TB; raise index.max"),
+        ({"max_disk_bytes": 10**12}, 1, "of disk, index.max_disk_bytes allows 1.0 TB; raise index.max"),
         (
             {"max_ram_bytes": 75 * 10**9, "codec": "rabitq"},
             1,
             "allows 75.0 GB; set index.codec to pq, or raise index.max_",
         ),
-        ({"max_ram_bytes": 10**12, "exact_below": 10**9}, 1, "as IVF1,SQfp16 need about 1.0 TB of RAM in 1 space(s)"),
+        ({"max_ram_bytes": 10**12, "exact_below": 10**9}, 1, "as IVF1,SQfp16 in 1 space(s) need about 1.0 TB of RAM"),
     ],
 )
 def test_a_generation_over_its_budget_is_refused_in_one_sentence(section, n_spaces, words):

@@ -41,7 +41,7 @@ def test_an_update_over_its_budget_is_refused_and_leaves_no_trace(updated, tmp_p
         raise AssertionError("nothing may be read")
 
     config = IVF.model_copy(update={"max_ram_bytes": parent.plan.ram_bytes * 2})  # what the parent needs
-    with pytest.raises(IndexingError, match="2,500 rows as IVF.* need about .* of RAM in 2 space"):
+    with pytest.raises(IndexingError, match=r"2,500 rows as IVF.* in 2 space\(s\) need about .* of RAM"):
         update_generation(rows, TableChange(2_500), parent, target, config)
     assert sorted(str(path) for path in Path(root).rglob("*")) == before
 

@@ -124,8 +124,8 @@ def check_budget(plan: IndexPlan, n_spaces: int, config: IndexConfig) -> None:
             if plan.code_bytes > code_bytes("pq", plan.index_dim):
                 ways += "lower index.exact_below, " if plan.codec == "exact" else "set index.codec to pq, "
             raise IndexingError(
-                f"{plan.n_rows:,} rows as {plan.factory} need about {_amount(needed)} of {what} in {n_spaces} space(s), "
-                f"{key} allows {_amount(allowed)}; {ways}{'or ' if ways else ''}raise {key}"
+                f"{plan.n_rows:,} rows as {plan.factory} in {n_spaces} space(s) need about {_amount(needed)} of "
+                f"{what}, {key} allows {_amount(allowed)}; {ways}{'or ' if ways else ''}raise {key}"
             )
 
 
