@@ -29,6 +29,12 @@ BAD_INPUTS = {
         ["backfill", "{tmp}", "--lake", "{tmp}/lake", "--set", "report.instance=p9.huge"], 4, "no price of 'p9.huge'"),
     "an unknown command": (["bakfill"], 2, "bakfill"),
     "an unknown option": (["status", "--laek", "x"], 2, "--laek"),
+    "a plan of no rows": (["index", "plan", "--rows", "0", "--lake", "{tmp}/lake"], 2, "'--rows'"),
+    "a plan of fewer": (["index", "plan", "--rows", "-5", "--lake", "{tmp}/lake"], 2, "'--rows'"),
+    "a plan of no values": (["index", "plan", "--rows", "9", "--dim", "0", "--lake", "{tmp}/lake"], 2, "'--dim'"),
+    "a plan of no lake": (["index", "plan", "--lake", "{tmp}/lake"], 4, "there is no lake"),
+    "a negative budget": (
+        ["index", "plan", "--lake", "{tmp}/lake", "--set", "index.max_ram_bytes=-1"], 2, "index.max_ram_bytes"),
     "a word for --index that is none": (["backfill", "{tmp}", "--index", "maybe"], 2, "auto or never"),
 }  # fmt: skip
 
@@ -108,7 +114,7 @@ def test_search_json_has_the_documented_keys(demo_lake, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "arguments",
-    [["status"], ["failures"], ["verify"], ["index", "list"], ["cost", "report"]],
+    [["status"], ["failures"], ["verify"], ["index", "list"], ["index", "plan"], ["cost", "report"]],
     ids=lambda arguments: " ".join(arguments),
 )
 def test_commands_that_only_read_speak_to_people_and_to_programs(

@@ -172,6 +172,11 @@ class IndexConfig(Section):
     keep_generations: Positive = Field(
         3, description="generations that maintain leaves, the current one among them, to roll back to"
     )
+    max_ram_bytes: Count = Field(
+        0,
+        description="a generation that keeps more in memory, all spaces together, is not built; 0: no limit",
+    )
+    max_disk_bytes: Count = Field(0, description="likewise on disk, with float16 rows and columns; 0: no limit")
     unindexed_cap: Count = Field(50_000, description="rows newer than the index that are searched exactly")
 
 

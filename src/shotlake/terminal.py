@@ -64,6 +64,11 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
+def tell(text: str) -> None:
+    """One line for people on stderr, where progress is."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def print_json(tree: Any) -> None:
     """One JSON object on one line of stdout."""
     print(json.dumps(tree, default=str), flush=True)

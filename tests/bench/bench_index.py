@@ -26,12 +26,13 @@ from index_world import BLOCK, N_QUERIES, Synthetic, batches, saved_blocks
 
 from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
-from shotlake.index.centroids import ITERATIONS, SEED
+from shotlake.index.centroids import SEED
 from shotlake.index.columns import COLUMNS
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import publish
 from shotlake.index.rows import SEGMENT_QUERIES
 from shotlake.index.searcher import Searcher
+from shotlake.index.sizing import ITERATIONS
 from shotlake.index.training import padded, wide_quantiser
 from shotlake.index.truth import Truth
 from shotlake.query.fresh import FreshRows

@@ -213,6 +213,21 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_read(tmp_path):
         build_generation(rows, 10**12, target, text_queries(32), IndexConfig())
 
 
+@pytest.mark.parametrize("key", ["max_ram_bytes", "max_disk_bytes"])
+def test_a_generation_over_its_budget_is_refused_before_anything_is_read_or_written(tmp_path, key):
+    target = GenerationTarget(str(tmp_path / "index"), KEY, FINGERPRINT, "t", 1)
+
+    def rows(first):
+        raise AssertionError("nothing may be read")
+
+    config = IndexConfig(**{key: 1_000_000})
+    with pytest.raises(
+        IndexingError, match=rf"index\.{key} allows 1\.0 MB; take a space out of index\.spaces, .*or raise"
+    ):
+        build_generation(rows, 100_000, target, text_queries(32), config)
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_columns_are_named(tmp_path):
     with pytest.raises(IndexingError, match="'recorded_at'"):
         build(str(tmp_path / "index"), rows_of(clustered(50, 32, 1)).drop_columns(["recorded_at"]), EXACT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,20 @@ def updated(tmp_path_factory):
     child = update(root, parent, vectors[2000:], [stable_id("video", 3), stable_id("video", 77)])
     publish(root, child)
     return root, vectors, parent, child
+
+
+def test_an_update_over_its_budget_is_refused_and_leaves_no_trace(updated, tmp_path):
+    root, _, parent, _ = updated
+    before = sorted(str(path) for path in Path(root).rglob("*"))
+    target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", 2)
+
+    def rows(first):
+        raise AssertionError("nothing may be read")
+
+    config = IVF.model_copy(update={"max_ram_bytes": parent.plan.ram_bytes * 2})  # what the parent needs
+    with pytest.raises(IndexingError, match=r"2,500 rows as IVF.* in 2 space\(s\) need about .* of RAM"):
+        update_generation(rows, TableChange(2_500), parent, target, config)
+    assert sorted(str(path) for path in Path(root).rglob("*")) == before
 
 
 def test_old_shards_are_referenced_and_new_ones_added(updated):

@@ -28,6 +28,7 @@ def test_local_is_assumed_and_priced_by_the_core():
     assert local.node_usd_per_hour(16) == pytest.approx(cloud.node_usd_per_hour(1))
     assert local.node_usd_per_hour(2) == pytest.approx(cloud.usd_per_hour / 8)
     assert "assumed" in local.describe("local")
+    assert local.core_usd_per_hour == pytest.approx(cloud.core_usd_per_hour) == 0.714 / 16
 
 
 def test_unknown_instance_names_the_book_and_close_names():

@@ -2,14 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load
-from shotlake.terminal import print_json, say, table_lines
+from shotlake.errors import IndexingError
+from shotlake.terminal import print_json, say, table_lines, tell
 
-app = typer.Typer(help="Build, publish and inspect index generations.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from shotlake.flow.index_plan import PlannedIndex
+
+app = typer.Typer(help="Plan, build, publish and inspect index generations.", no_args_is_help=True)
+
+
+@app.command("plan", epilog="Example: shotlake index plan --lake ./lake --rows 1000000000 --set embed.model=mini")
+def plan(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="So many rows instead of the live ones of the lake, which is not opened.")
+    ] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Values a vector instead of the encoder's.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """What `index build` would build and cost, without building it; writes nothing. Exit 1 if it would be refused."""
+    from shotlake.flow.index_plan import plan_build
+
+    found = plan_build(load(config, sets, lake), rows or 0, dim or 0)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        for line in _plan_lines(found):
+            say(line)
+    if found.refused:
+        raise IndexingError(found.refused)
+    return 0
+
+
+def _plan_lines(found: PlannedIndex) -> list[str]:
+    from shotlake.report.render import size
+
+    plan = found.plan
+    return [
+        f"rows      {plan.n_rows:,} of {plan.dim} values in {len(found.spaces)} space(s): {', '.join(found.spaces)}",
+        f"index     {plan.factory}, {plan.code_bytes} bytes a code, {plan.nlist:,} lists, {plan.n_shards:,} shard(s)",
+        f"training  {plan.train_rows:,} rows" if plan.codec != "exact" else "training  none: the index is exact",
+        f"readers   {size(found.ram_bytes)} of RAM, {size(found.disk_bytes)} on disk",
+        f"build     {size(found.build_bytes)} of memory, {_spent(found)}",
+        f"          {found.price_basis}",
+    ]
+
+
+def _spent(found: PlannedIndex) -> str:
+    from shotlake.report.render import dollars
+
+    return f"about {found.effort.cpu_s:,.0f} CPU-s = {dollars(found.usd)}"
+
+
+def _tell_plan(found: PlannedIndex) -> None:
+    """The plan in two lines, before it is carried out."""
+    from shotlake.report.render import size
+
+    plan, action = found.plan, found.action
+    fresh = "" if found.fresh_rows is None else f"{found.fresh_rows:,} fresh of "
+    rows = f"{fresh}{plan.n_rows:,} rows of {plan.dim} values in {len(found.spaces)} space(s)"
+    tell(f"{action}: {rows} as {plan.factory}, {size(found.ram_bytes)} of RAM, {size(found.disk_bytes)} on disk")
+    tell(f"{action}: {size(found.build_bytes)} of memory, {_spent(found)} ({found.price_basis})")
 
 
 @app.command(epilog="Example: shotlake index build --lake ./lake")
@@ -23,7 +83,7 @@ def build(
     """Build a generation from the newest table version and publish it."""
     from shotlake.flow.build_index import build_index
 
-    manifest = build_index(load(config, sets, lake), is_published=publish)
+    manifest = build_index(load(config, sets, lake), is_published=publish, tell=_tell_plan)
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
@@ -37,7 +97,7 @@ def update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, 
     """Do what `shotlake index status` advises: fresh shards for what is new, fewer shards, other targets, or build."""
     from shotlake.flow.build_index import build_index
 
-    manifest = build_index(load(config, sets, lake), action="update")
+    manifest = build_index(load(config, sets, lake), action="update", tell=_tell_plan)
     if as_json:
         print_json(manifest.model_dump(mode="json"))
     else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal
 
 from shotlake.config import Config
-from shotlake.errors import CorruptGeneration, NoIndex
+from shotlake.errors import CorruptGeneration
 from shotlake.flow.fill_shards import filler
 from shotlake.flow.generations import remake, remove_index
+from shotlake.flow.index_plan import PlannedIndex, priced_build, priced_update
 from shotlake.flow.index_source import IndexSource, current_generation, index_root, newer_units, text_queries
 from shotlake.flow.space import VectorSpace, open_space
 from shotlake.flow.train_epochs import trainer
@@ -24,28 +26,29 @@ from shotlake.table.readers import live_segments, retired_videos
 
 log = logging.getLogger(__name__)
 
+Tell = Callable[[PlannedIndex], None]
+
 
 def build_index(
     config: Config,
     space: VectorSpace | None = None,
     action: Literal["build", "update", "compact"] = "build",
     is_published: bool = True,
+    tell: Tell | None = None,
 ) -> Manifest:
     """Bring the index of the configured space up to the newest table version and publish it.
 
     `action`: build trains a new epoch; update does what `shotlake index status` advises, which may be several steps:
     nothing, fresh shards, fewer shards, other targets, or building; compact leaves fewer shards without retired rows.
     `is_published`: else a built generation is stored only. Where videos are erased meanwhile, it begins again, since
-    nothing of them may stay behind. Errors: SourceMissing (no lake), NoIndex (no rows yet), IndexingError,
-    RecallTooLow.
+    nothing of them may stay behind. `tell`: is told what a build or an update is and costs before a row is read.
+    Errors: SourceMissing (no lake), NoIndex (no rows yet), IndexingError, RecallTooLow; with `tell` NoPrice as well.
     """
     space = space or open_space(config)
     while True:
         source = IndexSource(config, space)
-        if not source.n_rows:
-            raise NoIndex(f"{config.lake!r} has no segments of {config.embed.model!r}; run `shotlake backfill` first")
         try:
-            return _brought_up(source, action, is_published)
+            return _brought_up(source, action, is_published, tell)
         except CorruptGeneration:
             if not source.erased_meanwhile():
                 raise
@@ -53,12 +56,12 @@ def build_index(
             _remove_drafts(source)
 
 
-def _brought_up(source: IndexSource, action: Action, is_published: bool) -> Manifest:
+def _brought_up(source: IndexSource, action: Action, is_published: bool, tell: Tell | None) -> Manifest:
     manifest = current_generation(source.lake, source.space.key)
     if action == "build" or manifest is None:
-        return _stored(source, _step("build", source, manifest), is_published)
+        return _stored(source, _step("build", source, manifest, tell), is_published)
     if action == "compact":
-        return _stored(source, _step("compact", source, manifest))
+        return _stored(source, _step("compact", source, manifest, tell))
     done: set[Action] = set()
     while True:
         advice = advise(manifest, source.n_rows, source.version, source.section)
@@ -66,7 +69,7 @@ def _brought_up(source: IndexSource, action: Action, is_published: bool) -> Mani
             return manifest
         log.info("index_advice action=%s reasons=%s", advice.action, "; ".join(advice.reasons))
         done.add(advice.action)
-        manifest = _stored(source, _step(advice.action, source, manifest))
+        manifest = _stored(source, _step(advice.action, source, manifest, tell))
 
 
 def is_behind(config: Config, space: VectorSpace) -> bool:
@@ -75,16 +78,20 @@ def is_behind(config: Config, space: VectorSpace) -> bool:
     return current_generation(lake, space.key) is None and any(live_segments(lake, space.key, ["segment_id"]))
 
 
-def _step(action: Action, source: IndexSource, parent: Manifest | None) -> Manifest:
+def _step(action: Action, source: IndexSource, parent: Manifest | None, tell: Tell | None) -> Manifest:
     """Store the generation that an action makes of the current one; without one, of all rows."""
     fill = filler(source.config.flow)
     if parent is None or action == "build":
+        if tell:
+            tell(priced_build(source.config, source.space, source.n_rows, source.space.encoder.dim))
         queries = text_queries(source.config, source.space)
         train = trainer(source.config.flow, source.section.train_python)
         return build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, fill, train)
     retired = retired_videos(source.lake, source.space.key).to_pylist()
     if action == "update":
         newer = source.rows(newer_units(source.lake, source.space.key, parent.table_version))
+        if tell:
+            tell(priced_update(parent, len(newer.segments), source.config))
         change = TableChange(source.n_rows, retired)
         return update_generation(newer, change, parent, source.target(parent), source.section, fill)
     plan = compacted(source.section.rows_per_shard) if action == "compact" else as_it_is

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shotlake import storage
-from shotlake.config import Config
+from shotlake.config import Config, IndexConfig
 from shotlake.errors import ConfigError, NoIndex
 from shotlake.flow.space import VectorSpace
 from shotlake.index.build import GenerationTarget, TextQueries
@@ -55,16 +55,19 @@ class TableRows:
 
 
 class IndexSource:
-    """The live rows of one space at the newest version of the table."""
+    """The live rows of one space at the newest version of the table. Errors: SourceMissing, NoIndex (no rows yet)."""
 
     def __init__(self, config: Config, space: VectorSpace) -> None:
         self.config, self.lake, self.space = config, Lake.open(config.lake), space
         self._erased = erased_videos(self.lake)
         self.version = self.lake.version("segments")
-        spaces = tuple(name for name in config.index.spaces if name in space.encoder.spaces)
-        self.section = config.index.model_copy(update={"spaces": spaces})
+        self.section = index_section(config, space)
         self.all = self.rows()
         self.n_rows = len(self.all.segments)
+        if not self.n_rows:
+            raise NoIndex(
+                f"{config.lake!r} has no segments of {config.embed.model!r} yet; run `shotlake backfill` first"
+            )
 
     def rows(self, wanted: pc.Expression | None = None) -> TableRows:
         """The live rows; `wanted` leaves out the others."""
@@ -97,7 +100,13 @@ def newer_units(lake: Lake, key: str, version: int) -> pc.Expression:
 
 
 def text_queries(config: Config, space: VectorSpace) -> TextQueries:
-    """Queries that the recall is measured with: the configured file's, else the captions shipped with the encoder."""
+    """Queries that the recall is measured with, embedded."""
+    source, texts = query_texts(config, space)
+    return TextQueries(source, space.encoder.embed_text(texts) if texts else {})
+
+
+def query_texts(config: Config, space: VectorSpace) -> tuple[str, list[str]]:
+    """Where the texts are from, and the texts: the configured file's, else the captions shipped with the encoder."""
     if config.index.query_file:
         source = config.index.query_file
         try:
@@ -111,7 +120,13 @@ def text_queries(config: Config, space: VectorSpace) -> TextQueries:
         source, texts = "captions shipped with the encoder", space.encoder.captions()
     if len(texts) > MAX_QUERIES:
         texts = random.Random(0).sample(texts, MAX_QUERIES)
-    return TextQueries(source, space.encoder.embed_text(texts) if texts else {})
+    return source, texts
+
+
+def index_section(config: Config, space: VectorSpace) -> IndexConfig:
+    """`index` with the spaces that the encoder has."""
+    spaces = tuple(name for name in config.index.spaces if name in space.encoder.spaces)
+    return config.index.model_copy(update={"spaces": spaces})
 
 
 def index_root(lake: Lake) -> str:

@@ -33,7 +33,7 @@ from shotlake.index.receipts import FilledShard, Trained
 from shotlake.index.rows import SEGMENT_QUERIES, RowSource
 from shotlake.index.scan import SpaceVectors, load_trained
 from shotlake.index.searcher import Searcher
-from shotlake.index.sizing import plan_index
+from shotlake.index.sizing import IndexPlan, check_budget, plan_index
 from shotlake.index.truth import Truth, Truths
 from shotlake.records import QueryVectors, Space
 
@@ -78,6 +78,7 @@ def build_generation(
     memory_bytes = plan.build_bytes(len(config.spaces), n_queries)
     log.info("index_plan %s", " ".join(f"{name}={value}" for name, value in asdict(plan).items()))
     log.info("index_plan memory_bytes=%d scratch_bytes=%d", memory_bytes, plan.scratch_bytes(len(config.spaces)))
+    check_budget(plan, len(config.spaces), config)
     check_room(plan.scratch_bytes(len(config.spaces)), memory_bytes)
     asked: dict[str, bytes] = {space: text_queries.vectors[space].tobytes() for space in config.spaces}
     with open_draft(target, plan, asked, config.cache_bytes) as draft:
@@ -122,11 +123,13 @@ def update_generation(
     and the truth of the parent, from which rows that are gone are taken: of retired videos, and segments that are new
     again. Errors: IndexingError, CorruptGeneration.
     """
+    check_budget(updated_plan(parent, change.table_rows), len(parent.spaces), config)
     searcher = Searcher.load(target.index_root, parent, cache_bytes=config.cache_bytes)
     retired = np.union1d(searcher.tombstones, searcher.find("video_id", change.retired_videos))
     plan = replace(parent.plan, n_rows=change.table_rows)
     n_fresh = max(0, change.table_rows - (parent.n_rows - len(retired)))
     fresh_plan = replace(plan, n_rows=n_fresh, n_shards=max(1, -(-n_fresh // config.rows_per_shard)))
+    check_budget(updated_plan(parent, parent.n_rows + n_fresh), len(parent.spaces), config)
     check_room(fresh_plan.scratch_bytes(len(parent.spaces)), 0)
     truths: Truths = {
         space: {kind: Truth.load(searcher.files[path]).without(retired) for kind, path in entry.truths.items()}
@@ -161,6 +164,11 @@ def update_generation(
         return draft.finish(
             Contents(plan, (*parent.shards, *fresh.shards), spaces, everything, elsewhere, gone), config
         )
+
+
+def updated_plan(parent: Manifest, n_rows: int) -> IndexPlan:
+    """The generation that `parent` becomes with `n_rows` in its shards; it has no fewer than those that it has."""
+    return replace(parent.plan, n_rows=max(parent.n_rows, n_rows), n_shards=len(parent.shards) + 1)
 
 
 def _elsewhere_s(parts: Sequence[Trained | FilledShard]) -> float:

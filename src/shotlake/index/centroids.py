@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
 from shotlake.index.gpu import n_gpus
+from shotlake.index.sizing import (
+    GROUP_POINTS,
+    ITERATIONS,
+    NEAR_GROUPS,
+    NEAR_ITERATIONS,
+    PRUNED_FROM_LISTS,
+    TWO_LEVELS_FROM_LISTS,
+)
 
-ITERATIONS = 12  # of k-means; more change recall by less than its noise
 SEED = 20_11
-PRUNED_FROM_LISTS = 1_024  # from so many on, SuperKMeans skips most products and finds as good centroids
-TWO_LEVELS_FROM_LISTS = 32_768
-GROUP_POINTS = 256  # rows a group that the groups are found with
-NEAR_GROUPS = 8  # whose lists a row may change to
-NEAR_ITERATIONS = 2  # of k-means over them
-
 _SHARED = {"seed": SEED, "spherical": True, "min_points_per_centroid": 1}
 
 

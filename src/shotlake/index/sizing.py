@@ -1,4 +1,7 @@
-"""How large an index of so many rows is: pure arithmetic, no faiss. One codec, one nlist and one cut for all spaces."""
+"""How large an index of so many rows is: pure arithmetic, no faiss. One codec, one nlist and one cut for all spaces.
+
+`effort.py` says what building it takes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,12 @@ Codec = Literal["exact", "pq", "rabitq", "pqfs"]
 
 PQ_CENTROIDS = 256  # of each sub-quantiser: 8 bits
 MIN_POINTS_PER_LIST = 39  # below it faiss itself warns that k-means is starved
+ITERATIONS = 12  # of k-means; more change recall by less than its noise
+PRUNED_FROM_LISTS = 1_024  # from so many on, SuperKMeans skips most products and finds as good centroids
+TWO_LEVELS_FROM_LISTS = 32_768  # from so many on, centroids are found in groups of about the root of their number:
+GROUP_POINTS = 256  # rows a group that the groups are found with,
+NEAR_GROUPS = 8  # whose lists a row may change to at the end,
+NEAR_ITERATIONS = 2  # of k-means over them
 HNSW_FROM_LISTS = 32_768  # a flat search of more centroids costs more than the scan
 ID_BYTES = 8
 BLOCK_ROWS = 8_192  # rows that are handled together while shards are filled
@@ -39,16 +48,28 @@ class IndexPlan:
         return max(1, -(-self.n_rows // self.n_shards))
 
     @property
-    def ram_bytes(self) -> int:
-        """Codes, ids, centroids and codebook that a searcher keeps hot."""
+    def factory(self) -> str:
+        """What `faiss.index_factory` calls such an index; the centroids of a flat quantiser are kept as float16."""
+        coarse = "_HNSW32" if self.nlist >= HNSW_FROM_LISTS else ""
+        names = {"exact": "SQfp16", "pq": f"PQ{self.index_dim // 8}", "pqfs": f"PQ{self.index_dim // 4}x4fs"}
+        return f"IVF{self.nlist}{coarse},{names.get(self.codec, 'RaBitQ')}"
+
+    @property
+    def trained_bytes(self) -> int:
+        """Centroids and codebook, which every shard's file has and memory once."""
         value = 2 if self.nlist < HNSW_FROM_LISTS else 4  # bytes of a centroid's value
         codebook = {"pq": PQ_CENTROIDS, "pqfs": 16}.get(self.codec, 0) * self.index_dim * 4
-        return self.n_rows * (self.code_bytes + ID_BYTES) + self.nlist * self.index_dim * value + codebook
+        return self.nlist * self.index_dim * value + codebook
+
+    @property
+    def ram_bytes(self) -> int:
+        """Codes, ids, centroids and codebook that a searcher keeps hot."""
+        return self.n_rows * (self.code_bytes + ID_BYTES) + self.trained_bytes
 
     @property
     def disk_bytes(self) -> int:
-        """The index and the float16 rows; columns come on top, once."""
-        return self.ram_bytes + self.n_rows * self.dim * 2
+        """The index, once trained and once a shard, and the float16 rows; columns come on top, once."""
+        return self.ram_bytes + self.n_shards * self.trained_bytes + self.n_rows * self.dim * 2
 
     def build_bytes(self, n_spaces: int, n_queries: int) -> int:
         """Memory that a build needs at its worst: while it trains a space, or while it fills a shard of all of them.
@@ -66,7 +87,7 @@ class IndexPlan:
         return n_spaces * lists + BLOCK_ROWS * (self.index_dim * 12 + n_queries * 6) + WORKING_BYTES
 
     def scratch_bytes(self, n_spaces: int) -> int:
-        """What a build of so many spaces stages on the local disk."""
+        """What a build of so many spaces stages on the local disk, and a reader of the generation has there."""
         return n_spaces * self.disk_bytes + self.n_rows * COLUMN_BYTES
 
 
@@ -94,6 +115,29 @@ def plan_index(n_rows: int, dim: int, config: IndexConfig) -> IndexPlan:
         n_shards=-(-n_rows // config.rows_per_shard),
         code_bytes=code_bytes(codec, index_dim),
     )
+
+
+def check_budget(plan: IndexPlan, n_spaces: int, config: IndexConfig) -> None:
+    """Refuse a generation that is larger than its readers may be; 0 is without limit. Errors: IndexingError."""
+    for what, needed, key, allowed in (
+        ("RAM", plan.ram_bytes * n_spaces, "index.max_ram_bytes", config.max_ram_bytes),
+        ("disk", plan.scratch_bytes(n_spaces), "index.max_disk_bytes", config.max_disk_bytes),
+    ):
+        if 0 < allowed < needed:
+            ways = "take a space out of index.spaces, " if n_spaces > 1 else ""
+            if plan.code_bytes > code_bytes("pq", plan.index_dim):
+                ways += "lower index.exact_below, " if plan.codec == "exact" else "set index.codec to pq, "
+            raise IndexingError(
+                f"{plan.n_rows:,} rows as {plan.factory} in {n_spaces} space(s) need about {_amount(needed)} of "
+                f"{what}, {key} allows {_amount(allowed)}; {ways}{'or ' if ways else ''}raise {key}"
+            )
+
+
+def _amount(n_bytes: int) -> str:
+    scale, unit = next(
+        ((at, unit) for at, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if n_bytes >= at), (1e3, "kB")
+    )
+    return f"{n_bytes / scale:,.1f} {unit}"
 
 
 def code_bytes(codec: Codec, index_dim: int) -> int:

@@ -61,6 +61,11 @@ class InstancePrice(Section):
         return self.vcpus or cores
 
     @property
+    def core_usd_per_hour(self) -> float:
+        """Dollars an hour of one core: its share of the machine where that is priced as a whole."""
+        return self.node_usd_per_hour(1) / self.node_cores(1)
+
+    @property
     def trust(self) -> str:
         """How far to believe the price, for people."""
         if self.verified:
