@@ -10,9 +10,10 @@ import pytest
 from tests.flow.lakes import local_config, run
 
 from shotlake.embed.load import load_encoder
-from shotlake.errors import ConfigError, CorruptGeneration, NoIndex
+from shotlake.errors import ConfigError, CorruptGeneration, IndexingError, NoIndex
 from shotlake.flow.build_index import build_index
 from shotlake.flow.generations import differences, publish_stored, published, roll_back, standing
+from shotlake.flow.index_plan import PlannedIndex, plan_build
 from shotlake.query.search import LakeSearch
 from shotlake.world.archive import Truth
 
@@ -39,6 +40,30 @@ def test_new_rows_go_to_fresh_shards_and_earlier_ones_are_kept(growing) -> None:
     assert [row["current"] for row in rows] == ["", "*"]
     assert rows[1]["shards"] == rows[0]["shards"] + 1
     assert rows[1]["rows"] == rows[0]["rows"] + second.ledger.cells["written"]
+
+
+def test_an_update_says_its_fresh_rows_before_it_adds_them(growing) -> None:
+    folder, third, config, first = growing
+    shutil.copy2(third, folder / third.name)
+    written = run(folder, config, build=False).ledger.cells["written"]
+    told: list[PlannedIndex] = []
+    manifest = build_index(config, action="update", tell=told.append)
+    assert manifest.parent == first.generation
+    (planned,) = told
+    assert (planned.action, planned.fresh_rows, planned.plan.n_rows) == ("update", written, manifest.n_rows)
+    assert planned.effort.clustering_s == 0 and planned.usd > 0
+    assert planned.build_bytes < plan_build(config, rows=10 * manifest.n_rows).build_bytes
+    assert build_index(config, action="update", tell=told.append) == manifest and len(told) == 1
+
+
+def test_an_update_over_its_budget_leaves_the_current_generation(growing) -> None:
+    folder, third, config, first = growing
+    shutil.copy2(third, folder / third.name)
+    run(folder, config, build=False)
+    tight = config.model_copy(update={"index": config.index.model_copy(update={"max_disk_bytes": 1_000})})
+    with pytest.raises(IndexingError, match=r"index\.max_disk_bytes allows 1\.0 kB"):
+        build_index(tight, action="update")
+    assert [row["generation"] for row in published(config)] == [first.generation]
 
 
 def test_a_run_without_news_leaves_the_index(growing) -> None:

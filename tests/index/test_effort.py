@@ -21,7 +21,17 @@ def of(n_rows: int, dim: int = 512, codec: str = "pq") -> Effort:
 
 
 # `python tests/bench/index_cpu.py --build ROWS DIM CODEC`
-MEASURED: dict[tuple[int, int, str], float] = {}
+MEASURED = {
+    (30_000, 512, "pq"): 12.6,
+    (100_000, 256, "pq"): 19.6,
+    (100_000, 512, "pq"): 27.9,
+    (300_000, 256, "pq"): 45.3,
+    (300_000, 512, "pq"): 62.6,
+    (1_000_000, 512, "pq"): 211.5,
+    (100_000, 256, "rabitq"): 10.0,
+    (100_000, 256, "pqfs"): 8.7,
+    (100_000, 512, "exact"): 12.7,
+}
 
 
 @pytest.mark.parametrize("build", MEASURED, ids=str)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from shotlake.config import Config
@@ -107,17 +107,24 @@ def _priced(
     book = load_prices(config.report)
     price = book.price_of(config.report.instance)
     needed = effort(plan, len(spaces), n_queries, fresh_rows)
-    memory = plan.build_bytes if fresh_rows is None else plan.filling_bytes
     return PlannedIndex(
         plan=plan,
         spaces=spaces,
         fresh_rows=fresh_rows,
-        build_bytes=memory(len(spaces), n_queries),
+        build_bytes=_memory_bytes(plan, len(spaces), n_queries, fresh_rows, config),
         effort=needed,
         usd=needed.cpu_s / 3600 * price.core_usd_per_hour,
         price_basis=f"{price.describe(config.report.instance)}; {book.name}",
         refused=_refusal(plan, len(spaces), config),
     )
+
+
+def _memory_bytes(plan: IndexPlan, n_spaces: int, n_queries: int, fresh_rows: int | None, config: Config) -> int:
+    """An update fills shards of what is fresh, and trains nothing."""
+    if fresh_rows is None:
+        return plan.build_bytes(n_spaces, n_queries)
+    n_shards = max(1, -(-fresh_rows // config.index.rows_per_shard))
+    return replace(plan, n_rows=fresh_rows, n_shards=n_shards).filling_bytes(n_spaces, n_queries)
 
 
 def _refusal(plan: IndexPlan, n_spaces: int, config: Config) -> str:

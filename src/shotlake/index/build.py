@@ -14,6 +14,7 @@ import numpy as np
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 from shotlake.index.draft import Contents, GenerationTarget, check_room, kept_files, open_draft
+from shotlake.index.effort import effort
 from shotlake.index.fill import (
     Fill,
     Filled,
@@ -77,7 +78,13 @@ def build_generation(
     n_queries = max(len(text_queries.vectors[space]) for space in config.spaces) + SEGMENT_QUERIES
     memory_bytes = plan.build_bytes(len(config.spaces), n_queries)
     log.info("index_plan %s", " ".join(f"{name}={value}" for name, value in asdict(plan).items()))
-    log.info("index_plan memory_bytes=%d scratch_bytes=%d", memory_bytes, plan.scratch_bytes(len(config.spaces)))
+    log.info(
+        "index_plan factory=%s memory_bytes=%d scratch_bytes=%d cpu_s=%.0f",
+        plan.factory,
+        memory_bytes,
+        plan.scratch_bytes(len(config.spaces)),
+        effort(plan, len(config.spaces), n_queries).cpu_s,
+    )
     check_budget(plan, len(config.spaces), config)
     check_room(plan.scratch_bytes(len(config.spaces)), memory_bytes)
     asked: dict[str, bytes] = {space: text_queries.vectors[space].tobytes() for space in config.spaces}
