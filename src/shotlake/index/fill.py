@@ -103,7 +103,7 @@ def train_here(
 
 def _train(folder: Path, sample: Sample, plan: IndexPlan) -> tuple[Path, Path]:
     """Write the empty index of a space, and a report."""
-    started = time.process_time()
+    started, wheel = time.process_time(), check_one_faiss()
     ids, vectors = sample
     index = train_space(vectors, plan)
     folder.mkdir()
@@ -111,7 +111,7 @@ def _train(folder: Path, sample: Sample, plan: IndexPlan) -> tuple[Path, Path]:
     cpu_s = round(time.process_time() - started, 3)
     device = "gpu" if n_gpus() and plan.codec != "exact" else "cpu"  # that clustered
     report = {"codec": plan.codec, "nlist": plan.nlist, "train_rows": len(ids), "cpu_s": cpu_s}
-    described = {**report, "device": device, "faiss": check_one_faiss()}
+    described = {**report, "device": device, "faiss": wheel}
     (folder / REPORT_NAME).write_text(json.dumps(described, indent=1))
     return folder / TRAINED_NAME, folder / REPORT_NAME
 
