@@ -2,8 +2,8 @@
 
 Rows are synthetic (`index_world.py`), and then `--mini N` clips of the rendered world, embedded by the shipped encoder
 in a process for each core, with captions as queries (75 clips a second and core), or found where `--folder` has them
-of an earlier run. `--large` does 1024 dimensions and ten million rows as well: hours, 30 GB of disk. Times are ratios of
-one thread in one run.
+of an earlier run. `--large` does 1024 dimensions and ten million rows as well: hours, 30 GB of disk. Times are ratios
+of one thread in one run.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from index_world import BLOCK, N_QUERIES, Synthetic, batches, saved_blocks
 from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
 from shotlake.index.columns import COLUMNS
+from shotlake.index.effort import Effort
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import publish
 from shotlake.index.rows import SEGMENT_QUERIES
@@ -138,7 +139,7 @@ def bench_reference(world: Synthetic, searcher: Searcher) -> None:
 
 
 def bench_search(world: Synthetic, searcher: Searcher) -> None:
-    texts, vectors, point = world.texts(), searcher.spaces["fused"], searcher.point("fused", "text")
+    texts, vectors, point = world.texts(), searcher.spaces["fused"], searcher.point("fused")
     index, rows = faiss.clone_index(vectors.shards[0].index), vectors.shards[0].rows
     flat = wide_quantiser(index.quantizer)  # what an IVF of faiss has
     index.quantizer, index.own_fields = flat, False
@@ -191,8 +192,8 @@ def bench_fresh(world: Synthetic, searcher: Searcher) -> None:
     none = LiveRows(searcher, FreshRows(0, columns[:0], {"fused": vectors[:0]}), np.empty(0, np.int64))
     many = LiveRows(searcher, FreshRows(n, columns, {"fused": vectors}), np.empty(0, np.int64))
     ratio = alternating(
-        lambda k: many.nearest(texts[k], "fused", 10, "text", None, None),
-        lambda k: none.nearest(texts[k], "fused", 10, "text", None, None),
+        lambda k: many.nearest(texts[k], "fused", 10, Effort()),
+        lambda k: none.nearest(texts[k], "fused", 10, Effort()),
         rounds=3,
     )
     report("index.fresh50k", ratio, 2, "max", "ratio of p50", "with 50,000 rows that are not indexed, and without")
