@@ -96,6 +96,9 @@ def test_search_goes_on_behind_its_cursor_and_obeys_a_filter(demo_lake, capsys: 
     assert all("/morning/" in hit["video_uri"] for hit in ask("--filter", 'uri ~ "*/morning/*"')["hits"])
     assert len({hit["video_uri"] for hit in ask("--group-size", "2")["hits"]}) == 3
     assert ask("--generation", first["index"]["generation"])["hits"] == first["hits"]
+    assert ask("--recall", "0.5", "--time-limit-ms", "0.01")["hits"] == first["hits"], "an exact index has one point"
+    assert main(["search", "a red circle", "--lake", demo_lake.config.lake, "--time-limit-ms", "0"]) == 2
+    assert "time_limit_ms is 0.0; a number of milliseconds above 0 is allowed" in capsys.readouterr().err
     assert main(["search", "a blue circle", "--lake", demo_lake.config.lake, "--cursor", first["cursor"]]) == 2
     assert "of another query" in capsys.readouterr().err
 

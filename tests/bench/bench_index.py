@@ -28,6 +28,7 @@ from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
 from shotlake.index.centroids import SEED
 from shotlake.index.columns import COLUMNS
+from shotlake.index.depth import Depth
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import publish
 from shotlake.index.rows import SEGMENT_QUERIES
@@ -140,7 +141,7 @@ def bench_reference(world: Synthetic, searcher: Searcher) -> None:
 
 
 def bench_search(world: Synthetic, searcher: Searcher) -> None:
-    texts, vectors, point = world.texts(), searcher.spaces["fused"], searcher.point("fused", "text")
+    texts, vectors, point = world.texts(), searcher.spaces["fused"], searcher.point("fused")
     index, rows = faiss.clone_index(vectors.shards[0].index), vectors.shards[0].rows
     flat = wide_quantiser(index.quantizer)  # what an IVF of faiss has
     index.quantizer, index.own_fields = flat, False
@@ -193,8 +194,8 @@ def bench_fresh(world: Synthetic, searcher: Searcher) -> None:
     none = LiveRows(searcher, FreshRows(0, columns[:0], {"fused": vectors[:0]}), np.empty(0, np.int64))
     many = LiveRows(searcher, FreshRows(n, columns, {"fused": vectors}), np.empty(0, np.int64))
     ratio = alternating(
-        lambda k: many.nearest(texts[k], "fused", 10, "text", None, None),
-        lambda k: none.nearest(texts[k], "fused", 10, "text", None, None),
+        lambda k: many.nearest(texts[k], "fused", 10, Depth()),
+        lambda k: none.nearest(texts[k], "fused", 10, Depth()),
         rounds=3,
     )
     report("index.fresh50k", ratio, 2, "max", "ratio of p50", "with 50,000 rows that are not indexed, and without")

@@ -68,7 +68,7 @@ def ours(world: Synthetic, folder: Path, queries: np.ndarray) -> dict:
     floor = tenth_best(world, folder, queries, np.dtype(np.float16))
     scores = searcher.search_vectors(queries, "fused", 10)[0]
     p50 = timed(lambda k: searcher.search_vectors(queries[k % len(queries)][None], "fused", 10))[0]
-    point = searcher.point("fused", "text")
+    point = searcher.point("fused")
     stored = sum(file.size_bytes for file in manifest.files if file.path.endswith("ivf.faiss"))
     measured = {
         "setting": f"nprobe={point.nprobe} R={point.rerank}, as the build chose",

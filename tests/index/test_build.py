@@ -15,6 +15,7 @@ from shotlake import storage
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
+from shotlake.index.depth import Depth
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, publish
 from shotlake.index.searcher import Searcher
@@ -61,7 +62,7 @@ def test_the_stated_recall_holds_for_other_queries(sharded, vectors, tmp_path):
     for kind in ("text", "segment"):
         tuning = manifest.spaces["fused"].tuning[kind]
         assert tuning.target <= tuning.chosen.lower_bound < tuning.chosen.recall <= 1
-        scores, _ = searcher.search_vectors(other, "fused", 10, kind)
+        scores, _ = searcher.search_vectors(other, "fused", 10, Depth(kind))
         assert recall(scores, truth) >= tuning.target - 0.03
 
 
@@ -80,10 +81,10 @@ def test_recall_can_be_asked_for(sharded, vectors, tmp_path):
     searcher = Searcher.load(root, manifest, tmp_path / "cache")
     other = clustered(300, 60, seed=8)
     truth = brute_force(vectors, other, 10)
-    low = searcher.point("fused", "text", 0.5)
-    high = searcher.point("fused", "text", 0.99)
+    low = searcher.point("fused", Depth(recall=0.5))
+    high = searcher.point("fused", Depth(recall=0.99))
     assert low.nprobe * low.rerank < high.nprobe * high.rerank and high.lower_bound >= 0.99
-    assert recall(searcher.search_vectors(other, "fused", 10, recall=0.99)[0], truth) >= 0.97
+    assert recall(searcher.search_vectors(other, "fused", 10, Depth(recall=0.99))[0], truth) >= 0.97
 
 
 def test_layout_counts_and_hashes(sharded):
@@ -134,7 +135,7 @@ def test_missing_vectors_are_never_found_and_have_no_score(sharded, vectors, tmp
     root, manifest = sharded
     searcher = Searcher.load(root, manifest, tmp_path / "cache")
     query = np.ascontiguousarray(vectors[4][::-1])  # row 4 has no visual vector
-    scores, rows = searcher.search_vectors(query[None], "visual", 2500, recall=1.0)
+    scores, rows = searcher.search_vectors(query[None], "visual", 2500, Depth(recall=1.0))
     found = rows[0][rows[0] >= 0]
     assert len(found) == 2400 and not (found % 5 == 4).any()
     assert (rows[0][2400:] == -1).all() and np.isneginf(scores[0][2400:]).all()

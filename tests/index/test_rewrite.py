@@ -12,6 +12,7 @@ from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of,
 from shotlake import storage
 from shotlake.errors import IndexingError
 from shotlake.index.build import GenerationTarget
+from shotlake.index.depth import Depth
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, publish
 from shotlake.index.rewrite import Join, as_it_is, compacted, rewrite_generation, without_gone
@@ -52,7 +53,7 @@ def rewritten(grown, plan, erased=(), config=IVF) -> Manifest:
 def answers(root: str, manifest: Manifest) -> list[list[tuple[str, float]]]:
     """Ids and scores of the best of every row, all lists probed."""
     searcher = Searcher.load(root, manifest)
-    scores, rows = searcher.search_vectors(QUERIES, "fused", 20, recall=1.0)
+    scores, rows = searcher.search_vectors(QUERIES, "fused", 20, Depth(recall=1.0))
     names = [searcher.columns(line, ["segment_id"])["segment_id"].to_pylist() for line in rows]
     return [list(zip(ids, line.round(5).tolist())) for ids, line in zip(names, scores)]
 

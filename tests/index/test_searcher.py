@@ -13,6 +13,7 @@ from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of
 from shotlake import storage
 from shotlake.errors import CorruptGeneration, QueryError
 from shotlake.index import scan
+from shotlake.index.depth import Depth
 from shotlake.index.searcher import Searcher
 from shotlake.records import stable_id
 
@@ -110,7 +111,7 @@ def test_hidden_rows_are_never_found(searcher, vectors):
 def test_allowed_rows_on_both_paths_give_the_exact_best(searcher, vectors, monkeypatch, brute_force_rows):
     monkeypatch.setattr(scan, "BRUTE_FORCE_ROWS", brute_force_rows)
     allowed = np.sort(np.random.default_rng(1).choice(2500, 250, replace=False))
-    scores, rows = searcher.search_vectors(vectors[:30], "fused", 10, recall=1.0, allowed=allowed)
+    scores, rows = searcher.search_vectors(vectors[:30], "fused", 10, Depth(recall=1.0), allowed=allowed)
     half = vectors.astype(np.float16).astype(np.float32)
     truth = np.sort(vectors[:30] @ half[allowed].T, axis=1)[:, ::-1][:, :10]
     assert np.isin(rows, allowed).all()
@@ -184,7 +185,7 @@ def test_a_part_of_a_generation_answers_for_its_rows_in_the_numbers_of_the_whole
             found = one.search_vectors(vectors[:20], "fused", 10, allowed=allowed)
             wanted = other.search_vectors(vectors[:20], "fused", 10, allowed=allowed)
             np.testing.assert_array_equal(found[1], wanted[1])
-    own = part.without(hidden).search_vectors(vectors[some], "fused", 2000, "segment")[1]
+    own = part.without(hidden).search_vectors(vectors[some], "fused", 2000, Depth("segment"))[1]
     visible = np.setdiff1d(rows, hidden)
     assert [np.sort(line[line >= 0]).tolist() for line in own] == [visible.tolist()] * len(some)
     np.testing.assert_array_equal(part.vectors("visual", some), searcher.vectors("visual", some))

@@ -13,6 +13,7 @@ from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 from shotlake.index.advice import MAX_EXTRA_SHARDS, Advice, advise
 from shotlake.index.build import GenerationTarget, TableChange, update_generation
+from shotlake.index.depth import Depth
 from shotlake.index.publish import current, publish
 from shotlake.index.searcher import Searcher
 from shotlake.records import stable_id
@@ -101,8 +102,8 @@ def test_a_segment_that_comes_again_replaces_the_earlier_one(updated, tmp_path):
     publish(root, again)
     searcher = Searcher.load(root, again, tmp_path / "cache")
     assert searcher.tombstones.tolist() == list(range(10)) and again.retired_rows == 10
-    assert searcher.search_vectors(vectors[:1], "fused", 1, recall=1.0)[1][0, 0] == 2000
-    found = searcher.without(np.array([2000])).search_vectors(vectors[:1], "fused", 20, recall=1.0)[1]
+    assert searcher.search_vectors(vectors[:1], "fused", 1, Depth(recall=1.0))[1][0, 0] == 2000
+    found = searcher.without(np.array([2000])).search_vectors(vectors[:1], "fused", 20, Depth(recall=1.0))[1]
     assert not np.isin(found, [*range(10), 2000]).any()
 
 

@@ -125,6 +125,8 @@ def test_a_cursor_belongs_to_its_query(lake):
         SearchRequest((Term("text", "segment 8"),), cursor=cursor),
         replace(SEVEN, filter="has_audio", cursor=cursor),
         replace(SEVEN, space="visual", cursor=cursor),
+        replace(SEVEN, recall=0.5, cursor=cursor),
+        replace(SEVEN, time_limit_ms=5.0, cursor=cursor),
     ):
         with pytest.raises(QueryError, match="of another query"):
             search.answer(other)

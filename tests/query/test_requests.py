@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from toy_lake import CONFIG, DIM, SEGMENTS_PER_VIDEO, WORLD, ToyEncoder, add_rows, index_lake, make_lake, retire
 
 from shotlake.config import IndexConfig
 from shotlake.errors import QueryError
+from shotlake.index.manifest import Tuning
 from shotlake.query.request import Exclusion, SearchRequest, Term
 from shotlake.query.search import LakeSearch
 from shotlake.records import stable_id
@@ -96,6 +99,42 @@ def test_a_filtered_page_is_exact_and_never_short(tmp_path, config):
         assert ids(hits) == best(np.where(mask, scores, -9), min(30, int(mask.sum())))
 
 
+def with_times(search: LakeSearch) -> tuple[LakeSearch, Tuning]:
+    """The same search, as if the points of the curve of texts in the fused space had taken 1, 2, 3... ms."""
+    manifest = search.manifest
+    entry = manifest.spaces["fused"]
+    text = entry.tuning["text"]
+    curve = tuple(point.model_copy(update={"ms": n}) for n, point in enumerate(text.curve, start=1))
+    tuning = text.model_copy(update={"curve": curve})
+    tuned = entry.model_copy(update={"tuning": {**entry.tuning, "text": tuning}})
+    timed = manifest.model_copy(update={"spaces": {**manifest.spaces, "fused": tuned}})
+    searcher = replace(search.rows.searcher, manifest=timed)
+    return replace(search, rows=replace(search.rows, searcher=searcher)), tuning
+
+
+def test_another_recall_or_time_is_answered_with_what_was_measured_for_it(tmp_path):
+    """The hits are those of a point of the curve, and the recall that is told is its own; newer rows are found too."""
+    lake = make_lake(tmp_path, N)
+    index_lake(lake, APPROXIMATE)
+    add_rows(lake, N, 20, run="run-2")
+    opened = LakeSearch.open(lake.root, ToyEncoder(), UNMERGED, tmp_path / "cache")
+    search, tuning = with_times(opened)
+    tuned, best = tuning.chosen, max(tuning.curve, key=lambda point: point.lower_bound)
+    assert tuning.curve[0].recall < tuned.recall < best.recall
+    asked = [({}, tuned), ({"recall": best.lower_bound}, best), ({"time_limit_ms": 1.5}, tuning.curve[0])]
+    told = []
+    for more, point in asked:
+        result = search.answer(SearchRequest((text(9_000),), limit=10, **more))
+        scores, rows = search.rows.searcher.spaces["fused"].search(WORLD[None, 9_000], 50, point.nprobe, point.rerank)
+        found = dict(zip(search.rows.columns(rows[0], ["segment_id"])["segment_id"].to_pylist(), scores[0]))
+        newer = WORLD[N : N + 20].astype(np.float16).astype(np.float32) @ WORLD[9_000]
+        found |= {stable_id(N + k): score for k, score in enumerate(newer)}
+        assert ids(result.hits) == sorted(found, key=found.__getitem__, reverse=True)[:10]
+        assert result.recall_at_10["text"] == point.recall
+        told.append(result.to_json()["index"]["recall_at_10"]["text"])
+    assert len(set(told)) == 3
+
+
 def test_a_filter_reaches_newer_rows_and_not_retired_ones(tmp_path):
     lake = make_lake(tmp_path, 100)
     index_lake(lake)
@@ -162,6 +201,13 @@ def test_a_segment_without_picture_cannot_ask_in_the_visual_space(search):
         (lambda: SearchRequest((text(3),), per_video=0), "per_video is 0"),
         (lambda: SearchRequest((text(3),), dedupe=0.0), r"dedupe is 0\.0"),
         (lambda: SearchRequest((text(3),), recall=1.5), r"recall is 1\.5"),
+        (lambda: SearchRequest((text(3),), recall=0.0), r"recall is 0\.0; above 0, at most 1 is allowed"),
+        (
+            lambda: SearchRequest((text(3),), time_limit_ms=0.0),
+            r"is 0\.0; a number of milliseconds above 0",
+        ),
+        (lambda: SearchRequest((text(3),), time_limit_ms=-2.0), r"time_limit_ms is -2\.0"),
+        (lambda: SearchRequest((text(3),), time_limit_ms=float("nan")), "time_limit_ms is nan"),
     ],
 )
 def test_a_wrong_request_is_refused_when_it_is_made(make, words):

@@ -67,6 +67,9 @@ def test_a_list_of_one_part_is_the_same_query_and_the_space_is_obeyed(client, fu
         ({"query": "x", "limit": 0}, "limit: "),
         ({"query": "x", "limit": 1001}, "limit: "),
         ({"query": "x", "space": "smell"}, "space: "),
+        ({"query": "x", "recall": 0}, "recall: "),
+        ({"query": "x", "time_limit_ms": 0}, "time_limit_ms: "),
+        ({"query": "x", "time_limit_ms": -1}, "time_limit_ms: "),
         ({}, "query: "),
         ([], "body: "),
     ],
@@ -97,6 +100,16 @@ def test_parts_have_weights_and_can_be_negative_or_excluded(client, full_lake):
     assert pushed["score"] == pytest.approx(0, abs=1e-5)
     left = hits_of(client, query=[one], **{"not": [one | {"threshold": 0.5}]}, limit=60)
     assert left and max(hit["score"] for hit in left) <= 0.5 < alone[0]["score"]
+
+
+def test_a_recall_or_a_time_may_be_asked_for_and_the_answer_says_what_it_has(client, full_lake):
+    """An exact index has one point, which answers whatever is asked."""
+    body = {"query": full_lake.captions[5], "limit": 5}
+    plain = client.post("/v1/search", json=body).json()
+    for more in ({"recall": 0.5}, {"time_limit_ms": 0.001}, {"recall": 1, "time_limit_ms": 1000}):
+        other = client.post("/v1/search", json=body | more).json()
+        assert other["hits"] == plain["hits"]
+        assert other["index"]["recall_at_10"] == plain["index"]["recall_at_10"] == {"text": 1.0, "segment": 1.0}
 
 
 def test_a_filter_and_a_threshold_keep_what_they_say(client, full_lake):

@@ -18,6 +18,7 @@ import ray
 
 from shotlake.config import ServeConfig
 from shotlake.errors import CorruptGeneration, QueryError, ShardsLost
+from shotlake.index.depth import Depth
 from shotlake.index.manifest import ROWS_NAME
 from shotlake.index.publish import current, rollback
 from shotlake.query.request import SearchRequest, Term
@@ -187,9 +188,10 @@ def test_scanned_codes_are_ranked_at_least_as_well_as_in_one_process(ray_cluster
     alone = LakeSearch.open(sharded_config.lake, encoder, sharded_config).rows.searcher
     assert alone.manifest.plan.codec == "pq" and len(routed.groups) == 2
     queries = encoder.embed_text(encoder.captions()[:50])["fused"]
-    for recall in (None, 0.5):
-        better = routed.search_vectors(queries, "fused", 10, recall=recall)[0]
-        assert (better >= alone.search_vectors(queries, "fused", 10, recall=recall)[0] - 1e-6).all()
+    quickest = min(alone.manifest.spaces["fused"].tuning["text"].curve, key=lambda point: point.ms)
+    for depth in (Depth(), Depth(recall=0.5), Depth(time_limit_ms=quickest.ms)):
+        better = routed.search_vectors(queries, "fused", 10, depth)[0]
+        assert (better >= alone.search_vectors(queries, "fused", 10, depth)[0] - 1e-6).all()
 
 
 def test_a_killed_holder_makes_answers_partial_until_it_is_replaced(ray_cluster, tmp_path, make_caption_lake):

@@ -35,6 +35,10 @@ def search(
     image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A sound to listen for; of a video its sound.")] = None,
     clip: Annotated[Path | None, typer.Option(help="A video whose like to look and listen for.")] = None,
+    recall: Annotated[float | None, typer.Option(help="recall@10 other than the index was tuned to.")] = None,
+    time_limit_ms: Annotated[
+        float | None, typer.Option(help="Take the best recall@10 that was measured within so long.")
+    ] = None,
     where: Annotated[str, typer.Option("--filter", help="Such as 'collection = news and date >= 2026-01-01'.")] = "",
     group_size: Annotated[int, typer.Option(help="So many moments of each video together; --limit counts videos.")] = 0,
     cursor: Annotated[str, typer.Option(help="That of the page before, with the same query.")] = "",
@@ -60,6 +64,8 @@ def search(
             request = SearchRequest(
                 (*terms, *read_files(files, encoder, tree.decode)),
                 filter=where,
+                recall=recall,
+                time_limit_ms=time_limit_ms,
                 group_by="video" if group_size else None,
                 group_size=max(1, group_size),
                 cursor=cursor,

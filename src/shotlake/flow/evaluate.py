@@ -35,6 +35,7 @@ from shotlake.evaluate.scores import (
 )
 from shotlake.flow.backfill import Progress, backfill
 from shotlake.flow.space import VectorSpace, open_space
+from shotlake.index.depth import TUNED_TEXT
 from shotlake.query.search import LakeSearch
 from shotlake.records import QueryVectors
 from shotlake.table.lake import Lake
@@ -217,7 +218,7 @@ def _through_index(search: LakeSearch, gallery: Gallery, questions: Questions) -
     for name in search.rows.searcher.spaces:
         ranks = np.full(len(questions.texts), np.inf)
         for query, (vector, owner) in enumerate(zip(questions.vectors[name], questions.owners)):
-            _, found = search.rows.nearest(vector, name, depth, "text", None, None)
+            _, found = search.rows.nearest(vector, name, depth, TUNED_TEXT)
             ids = search.rows.columns(found, ["segment_id"])["segment_id"].to_pylist()
             ahead = list(dict.fromkeys(item for segment_id in ids for item in items_of.get(segment_id, ())))
             if owner in ahead:

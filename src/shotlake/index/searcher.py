@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from shotlake import storage
 from shotlake.errors import QueryError
 from shotlake.index.columns import RowPredicate, ShardColumns
+from shotlake.index.depth import TUNED_TEXT, Depth, point_for
 from shotlake.index.files import LocalFiles, default_cache_dir, fetch
-from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, QueryKind, Shard, TunedPoint
+from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, Shard, TunedPoint
 from shotlake.index.scan import Rows, Scores, ShardVectors, SpaceVectors, load_index, load_trained, map_rows
-from shotlake.index.tuning import cheapest
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Space
 
@@ -73,29 +73,19 @@ class Searcher:
         return replace(self, spaces={space: vectors.without(hidden) for space, vectors in self.spaces.items()})
 
     def search_vectors(
-        self,
-        queries: Scores,
-        space: Space,
-        k: int,
-        kind: QueryKind = "text",
-        recall: float | None = None,
-        allowed: Rows | None = None,
+        self, queries: Scores, space: Space, k: int, depth: Depth = TUNED_TEXT, allowed: Rows | None = None
     ) -> tuple[Scores, Rows]:
         """The `k` best rows for unit vectors [Q, D]: exact scores and row numbers [Q, k], padded with -inf and -1.
 
-        `recall`: another lower bound than the target, from the measured curve. `allowed`: ascending row numbers to
-        choose from. Errors: QueryError for a space that the generation has not.
+        `allowed`: ascending row numbers to choose from. Errors: QueryError for a space that the generation has not.
         """
-        point = self.point(space, kind, recall)
+        point = self.point(space, depth)
         return self._vectors(space).search(queries, k, point.nprobe, point.rerank, allowed)
 
-    def point(self, space: Space, kind: QueryKind, recall: float | None = None) -> TunedPoint:
-        """The measured (nprobe, R) that answers a kind of query."""
+    def point(self, space: Space, depth: Depth = TUNED_TEXT) -> TunedPoint:
+        """The measured (nprobe, R) that answers queries of this depth."""
         self._vectors(space)
-        tuning = self.manifest.spaces[space].tuning[kind]
-        if recall is None:
-            return tuning.chosen
-        return cheapest(tuning.curve, recall, self.manifest.table_rows / self.manifest.plan.nlist)
+        return point_for(self.manifest, space, depth)
 
     def score_rows(self, query: NDArray[np.float32], space: Space, rows: Rows) -> list[float | None]:
         """Exact scores of `rows` [K] for one vector [D]; None where a segment has no vector in the space."""

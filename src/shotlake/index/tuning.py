@@ -8,6 +8,7 @@ import numpy as np
 
 from shotlake.errors import IndexingError
 from shotlake.index.calibration import calibrate, strong_score
+from shotlake.index.depth import cheapest
 from shotlake.index.manifest import TunedPoint, Tuning
 from shotlake.index.scan import SpaceVectors
 from shotlake.index.truth import K, Truth, lower_bound
@@ -16,7 +17,6 @@ RERANKS = (25, 50, 100, 200, 400, 800)
 ENOUGH = 0.999  # the curve ends where the lower bound passes this,
 LEAST_GAIN = 0.002  # or, behind the target, where twice as many lists give less than this: the codes say no more
 TIMED_QUERIES = 32
-ROW_COST_IN_CODES = 8  # re-ranking one row costs about as much as scanning so many codes
 
 
 def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tuning:
@@ -42,14 +42,6 @@ def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tunin
         strong=strong_score(truth.scores[:, 0]),
         match=calibrate(truth.scores[:, 0]),
     )
-
-
-def cheapest(curve: list[TunedPoint] | tuple[TunedPoint, ...], target: float, rows_per_list: float) -> TunedPoint:
-    """The point that reads least among those whose lower bound reaches `target`; else the one with the best bound."""
-    enough = [point for point in curve if point.lower_bound >= target]
-    if not enough:
-        return max(curve, key=lambda point: point.lower_bound)
-    return min(enough, key=lambda point: point.nprobe * rows_per_list + point.rerank * ROW_COST_IN_CODES)
 
 
 def _measure(space: SpaceVectors, truth: Truth, nprobe: int, reranks: tuple[int, ...]) -> list[TunedPoint]:

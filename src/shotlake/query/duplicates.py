@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from shotlake.index.depth import Depth
 from shotlake.query.live import LiveRows, Rows
 from shotlake.records import Space
 
@@ -50,7 +51,7 @@ def _pairs(rows: LiveRows, likeness: float, space: Space, neighbours: int) -> It
         block, vectors = block[vectors.any(axis=1)], vectors[vectors.any(axis=1)]
         if not len(block):
             continue
-        scores, found = rows.searcher.search_vectors(vectors, space, neighbours + 1, "segment")
+        scores, found = rows.searcher.search_vectors(vectors, space, neighbours + 1, Depth("segment"))
         alike = (scores >= likeness) & (found >= 0) & (found != block[:, None])
         for line, column in zip(*np.nonzero(alike)):
             yield int(block[line]), int(found[line, column])

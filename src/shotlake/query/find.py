@@ -44,8 +44,7 @@ class CandidateFinder:
         """The k best rows by their scores, or by their ranks in several spaces."""
         query = self._query
         found = [
-            self._rows.nearest(query.vectors[space], space, k, query.kind, self._allowed, query.request.recall)
-            for space in query.ranked_by
+            self._rows.nearest(query.vectors[space], space, k, query.depth, self._allowed) for space in query.ranked_by
         ]
         return found[0] if len(found) == 1 else join_ranks([rows for _, rows in found], k)
 

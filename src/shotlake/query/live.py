@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shotlake.index.columns import RowPredicate
-from shotlake.index.manifest import Manifest, QueryKind, Shard
+from shotlake.index.depth import TUNED_TEXT, Depth
+from shotlake.index.manifest import Manifest, Shard
 from shotlake.query.fresh import FreshRows
 from shotlake.records import Space
 
@@ -45,13 +46,7 @@ class RowSearcher(Protocol):
     def without(self, hidden: Rows) -> Self: ...
 
     def search_vectors(
-        self,
-        queries: Vector,
-        space: Space,
-        k: int,
-        kind: QueryKind = "text",
-        recall: float | None = None,
-        allowed: Rows | None = None,
+        self, queries: Vector, space: Space, k: int, depth: Depth = TUNED_TEXT, allowed: Rows | None = None
     ) -> tuple[Vector, Rows]: ...
 
     def score_rows(self, query: Vector, space: Space, rows: Rows) -> list[float | None]: ...
@@ -89,12 +84,12 @@ class LiveRows:
         return self.manifest.n_rows + len(self.fresh)
 
     def nearest(
-        self, query: Vector, space: Space, k: int, kind: QueryKind, allowed: Rows | None, recall: float | None
+        self, query: Vector, space: Space, k: int, depth: Depth, allowed: Rows | None = None
     ) -> tuple[Vector, Rows]:
         """The k best live rows for a vector [D], of all or of the ascending `allowed`: exact scores, no padding."""
         first = self.manifest.n_rows
         indexed = allowed[allowed < first] if allowed is not None else None
-        scores, rows = self.searcher.search_vectors(query[None, :], space, k, kind, recall, indexed)
+        scores, rows = self.searcher.search_vectors(query[None, :], space, k, depth, indexed)
         exact, newer = self.fresh.nearest(
             query, space, k, None if allowed is None else allowed[allowed >= first] - first
         )

@@ -50,7 +50,7 @@ def strongest_space(query: JoinedQuery, rows: LiveRows, allowed: Rows | None) ->
     """Of the spaces that could rank, the one in which the best row lacks least of what strong scores are there."""
     lacks: dict[Space, float] = {}
     for space in query.ranked_by:
-        scores, _ = rows.nearest(query.vectors[space], space, 1, query.kind, allowed, query.request.recall)
+        scores, _ = rows.nearest(query.vectors[space], space, 1, query.depth, allowed)
         strong = rows.manifest.spaces[space].tuning[query.kind].strong
         lacks[space] = strong - float(scores[0]) if len(scores) else np.inf
     return min(lacks, key=lacks.__getitem__)

@@ -51,9 +51,10 @@ class SearchRequest:
 
     `limit` and `space`: of the configuration if None. `filter`: the language of `filters`. `per_video`: moments of one
     video at the most. `score_threshold`: moments below it are left out. `dedupe`: so are those whose best segment has
-    this cosine with that of a better one, in any video. `recall`: a lower bound other than the target. `group_by`: then
-    `limit` counts videos, and the `group_size` best moments of each stand together. `cursor`: of an answer to the same
-    query, which goes on behind it. `generation`: the rows of this one, and none that is newer.
+    this cosine with that of a better one, in any video. `recall`: a lower bound other than the target. `time_limit_ms`:
+    the best recall that was measured within it, where `recall` takes longer or is not given. `group_by`: then `limit`
+    counts videos, and the `group_size` best moments of each stand together. `cursor`: of an answer to the same query,
+    which goes on behind it. `generation`: the rows of this one, and none that is newer.
     """
 
     terms: tuple[Term, ...]
@@ -66,6 +67,7 @@ class SearchRequest:
     score_threshold: float | None = None
     dedupe: float | None = None
     recall: float | None = None
+    time_limit_ms: float | None = None
     group_by: Literal["video"] | None = None
     group_size: int = 1
     cursor: str = ""
@@ -81,6 +83,8 @@ class SearchRequest:
                 raise QueryError(f"{name} is {value}; 1 to {MAX_LIMIT} is allowed")
         if self.recall is not None and not 0 < self.recall <= 1:
             raise QueryError(f"recall is {self.recall}; above 0, at most 1 is allowed")
+        if self.time_limit_ms is not None and not (math.isfinite(self.time_limit_ms) and self.time_limit_ms > 0):
+            raise QueryError(f"time_limit_ms is {self.time_limit_ms}; a number of milliseconds above 0 is allowed")
         if self.dedupe is not None and not 0 < self.dedupe <= 1:
             raise QueryError(f"dedupe is {self.dedupe}; a cosine above 0, at most 1 is allowed")
         if self.group_size > 1 and not self.group_by:

@@ -22,6 +22,7 @@ from shotlake import storage
 from shotlake.config import Config
 from shotlake.embed.encoder import Encoder
 from shotlake.errors import BadModel, NoIndex, NotFound, QueryError, ShardsLost
+from shotlake.index.depth import recall_at_10
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, find_generation, list_embed_keys
 from shotlake.index.searcher import Searcher
@@ -164,7 +165,7 @@ class LakeSearch:
             embed_key=self.manifest.embed_key,
             table_version=self.manifest.table_version,
             unindexed_rows=self.rows.fresh.counted,
-            recall_at_10=self.manifest.recall_at_10(query.space),
+            recall_at_10=recall_at_10(self.manifest, query.space, query.depth),
             took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
             match=judge(hits, query, self.manifest, stated),
             partial=is_partial,

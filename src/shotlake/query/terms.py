@@ -11,6 +11,7 @@ import numpy as np
 
 from shotlake.embed.encoder import Encoder
 from shotlake.errors import QueryError, ShardsLost
+from shotlake.index.depth import Depth
 from shotlake.index.manifest import QueryKind
 from shotlake.query.live import LiveRows, Vector
 from shotlake.query.request import SearchRequest, Term
@@ -38,6 +39,11 @@ class JoinedQuery:
     def space(self) -> Space:
         """In which exclusions and likeness are measured, and of which the recall is told."""
         return self.ranked_by[0]
+
+    @property
+    def depth(self) -> Depth:
+        """How far the index looks for it."""
+        return Depth(self.kind, self.request.recall, self.request.time_limit_ms)
 
 
 def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows) -> list[TermVectors]:

@@ -85,6 +85,10 @@ class UploadBody(BaseModel):
     group_size: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="moments of a group at the most")] = 1
     dedupe: Annotated[float, Field(gt=0, le=1, description="cosine that makes a moment a repetition")] | None = None
     recall: Annotated[float, Field(gt=0, le=1, description="recall@10 other than the index was tuned to")] | None = None
+    time_limit_ms: (
+        Annotated[float, Field(gt=0, allow_inf_nan=False, description="the best recall@10 measured within so long")]
+        | None
+    ) = None
     cursor: Annotated[str, Field(max_length=2000, description="of the page before, with the same query")] = ""
     generation: Annotated[str, Field(max_length=100, description="ask this one, without newer rows")] = ""
 
@@ -103,6 +107,7 @@ class UploadBody(BaseModel):
             group_size=self.group_size,
             dedupe=self.dedupe,
             recall=self.recall,
+            time_limit_ms=self.time_limit_ms,
             cursor=self.cursor,
             generation=self.generation,
         )

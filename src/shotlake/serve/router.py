@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from shotlake.config import ServeConfig
 from shotlake.errors import ShardsLost
 from shotlake.index.columns import COLUMNS, RowPredicate
-from shotlake.index.manifest import Manifest, QueryKind, Shard
+from shotlake.index.depth import TUNED_TEXT, Depth
+from shotlake.index.manifest import Manifest, Shard
 from shotlake.index.scan import Rows, Scores
 from shotlake.index.searcher import Searcher
 from shotlake.records import Space
@@ -66,18 +67,12 @@ class Router:
         return replace(self, hidden=ray.put(hidden))
 
     def search_vectors(
-        self,
-        queries: Scores,
-        space: Space,
-        k: int,
-        kind: QueryKind = "text",
-        recall: float | None = None,
-        allowed: Rows | None = None,
+        self, queries: Scores, space: Space, k: int, depth: Depth = TUNED_TEXT, allowed: Rows | None = None
     ) -> tuple[Scores, Rows]:
         """As of a Searcher: the best of what each group finds best, [Q, k]."""
 
         def arguments(group: HolderGroup) -> tuple[Any, ...]:
-            return queries, space, k, kind, recall, None if allowed is None else allowed[group.owned(allowed)]
+            return queries, space, k, depth, None if allowed is None else allowed[group.owned(allowed)]
 
         found = self._ask(self.groups, Searcher.search_vectors, arguments)
         scores, rows = (np.concatenate(parts, axis=1) for parts in zip(*found))
