@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -18,6 +19,7 @@ from tests.radosgw import Radosgw, missing_programs
 from shotlake.config import Config
 from shotlake.demo import demo_config
 from shotlake.flow.backfill import backfill
+from shotlake.flow.build_index import build_index
 from shotlake.flow.pools import _start
 from shotlake.flow.run_report import RunReport
 from shotlake.world.archive import Truth, paint_archive
@@ -143,3 +145,14 @@ def demo_lake(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPat
     config = demo_config(tmp_path_factory.mktemp("demo") / "demo-lake", ("flow.engine=local",))
     report = backfill([str(demo_archive[0])], config, silent)
     return DemoLake(*demo_archive, config, report)
+
+
+@pytest.fixture(scope="session")
+def heard_config(demo_lake: DemoLake, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A copy of that lake in which the sounds are indexed by themselves as well."""
+    lake = tmp_path_factory.mktemp("heard") / "lake"
+    shutil.copytree(demo_lake.config.lake, lake)
+    index = demo_lake.config.index.model_copy(update={"spaces": ("fused", "visual", "audio")})
+    config = demo_lake.config.model_copy(update={"lake": str(lake), "index": index})
+    build_index(config)
+    return config

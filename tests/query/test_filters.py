@@ -28,6 +28,7 @@ ROWS = [
         "duration_us": 30_000_000 + k * 10_000_000,
         "text": [None, "Good Evening\nand welcome", "100% sure"][k % 3],
         "metadata": [None, {}, {"title": "The Däy", "year": str(1990 + k)}, {"year": "unknown"}][k % 4],
+        "run_id": [None, "20260101T000000Z-0a", "20260202T000000Z-0b"][k % 3],
     }
     for k in range(24)
 ]
@@ -85,6 +86,9 @@ BATCH = pa.RecordBatch.from_pylist(ROWS, schema=COLUMNS)  # "begin" is not among
         ("meta.year in (1994, unknown)", lambda r: told(r, "year") in ("1994", "unknown")),
         ("not meta.year = 1994", lambda r: told(r, "year") != "1994"),
         ("meta.director = x", lambda r: False),
+        ("run = 20260101T000000Z-0a", lambda r: r["run_id"] == "20260101T000000Z-0a"),
+        ("run_id >= 20260202T", lambda r: r["run_id"] == "20260202T000000Z-0b"),
+        ("run_id ~ 2026*", lambda r: r["run_id"] is not None),
     ],
 )  # fmt: skip
 def test_a_filter_means_what_it_says(text, wanted):
@@ -157,6 +161,6 @@ def test_shards_that_can_hold_no_such_row_are_not_read(text, read):
 
 
 def test_an_index_of_an_earlier_version_answers_with_nothing():
-    older = BATCH.drop_columns(["text", "metadata"])
-    for text in ("text contains evening", "meta.title = x", "meta.year > 3"):
+    older = BATCH.drop_columns(["text", "metadata", "run_id"])
+    for text in ("text contains evening", "meta.title = x", "meta.year > 3", "run = x", "run_id != x"):
         assert not any(parse_filter(text).rows(older).to_pylist())

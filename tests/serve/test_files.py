@@ -88,6 +88,17 @@ def test_a_clip_finds_the_same_scene(search, reader, scenes, demo_lake, tmp_path
     assert sum(right) >= len(scenes) - 1
 
 
+def test_a_sound_finds_the_same_sound(heard_config, search, reader, scenes, demo_lake, tmp_path):
+    """By the space that holds sounds alone."""
+    heard = LakeSearch.open(heard_config.lake, search.encoder, heard_config)
+    right = []
+    for number, scene in enumerate(scenes):
+        save_sound(tmp_path / f"{number}.wav", scene)
+        hit = ask(heard, reader, tmp_path / f"{number}.wav", "audio", "audio")
+        right.append(any(set(scene.sounds) <= set(shot.sounds) for shot in shown_at(hit, demo_lake.truth)))
+    assert sum(right) >= len(scenes) - 1
+
+
 def test_a_file_of_the_archive_has_the_mean_of_its_segments_vectors(reader, demo_lake):
     video = next(v for v in demo_lake.truth.videos if not v.fault and v.film.has_picture and v.film.has_sound)
     path = demo_lake.archive / video.path

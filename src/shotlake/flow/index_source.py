@@ -34,6 +34,7 @@ _COLUMNS = (
     "has_audio",
     "duration_us",
     "text",
+    "run_id",
 )
 _CODECS = ("video_codec", "audio_codec")
 MAX_QUERIES = 2_000

@@ -31,9 +31,10 @@ COLUMNS = pa.schema(
         ("duration_us", pa.int64()),
         ("text", pa.string()),  # of the subtitles
         ("metadata", pa.map_(pa.string(), pa.string())),  # of the video
+        ("run_id", pa.string()),  # that embedded the segment
     ]
 )
-LATER = ("text", "metadata")  # null where the rows do not have them; shards of earlier versions lack them
+LATER = ("text", "metadata", "run_id")  # null where the rows do not have them; shards of earlier versions lack them
 RowPredicate = Callable[[pa.RecordBatch], pa.BooleanArray]
 
 IDS_ONLY = pa.schema([COLUMNS.field("segment_id")])  # of all spaces but the first: enough to name their rows

@@ -9,9 +9,9 @@ A filter also tells which shards can hold no such row, by what the manifest says
 
 A comparison with a missing value is false. Fields: segment_id, video_id, uri, collection, codec, has_audio, start_s,
 end_s, duration_s (of the video), recorded_at (of the video), and date and time (of day, UTC) at which the segment was
-recorded; `text`, what the subtitles say meanwhile; `meta.NAME`, the column NAME of `catalog.metadata`. `~` is a glob
-over the whole text, `contains` finds a part of it whatever its case; where a text is to be less or more than a number,
-texts that are numbers are compared as such.
+recorded; `text`, what the subtitles say meanwhile; `run_id`, or `run`, that embedded the segment; `meta.NAME`, the
+column NAME of `catalog.metadata`. `~` is a glob over the whole text, `contains` finds a part of it whatever its case;
+where a text is to be less or more than a number, texts that are numbers are compared as such.
 """
 
 from __future__ import annotations
@@ -142,6 +142,8 @@ _FIELDS: Mapping[str, _Field] = MappingProxyType(
     }
     | {
         "text": _Field(_since("text"), str, "a text"),
+        "run": _Field(_since("run_id"), str, "a text"),
+        "run_id": _Field(_since("run_id"), str, "a text"),
         "has_audio": _Field(_plain("has_audio"), _boolean, "true or false"),
         "recorded_at": _Field(_plain("recorded_at"), _moment, "a time such as 2026-01-31T12:00"),
         "date": _Field(_date, date.fromisoformat, "a date such as 2026-01-31"),
