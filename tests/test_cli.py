@@ -185,3 +185,16 @@ def test_an_empty_prefix_is_a_warning(s3_root: str, tmp_path: Path, capsys: pyte
 def test_a_missing_bucket_is_said(s3_environ, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backfill", "s3://there-is-no-such-bucket", "--lake", str(tmp_path / "lake")]) == 4
     assert "there is no bucket" in capsys.readouterr().err
+
+
+def test_near_duplicates_are_told_in_groups(demo_lake, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["near-duplicates", "--lake", demo_lake.config.lake, "--likeness", "0.7"]
+    assert main([*arguments, "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert groups and all(len({segment["video_id"] for segment in group}) > 1 for group in groups)
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"1. {len(groups[0])} segments\n")
+    assert main([*arguments[:-1], "0.9999"]) == 0
+    assert "no two videos" in capsys.readouterr().out
+    assert main([*arguments, "--space", "audio"]) == 2
+    assert "no space 'audio'" in capsys.readouterr().err

@@ -166,6 +166,7 @@ def test_shards_are_compacted_and_answers_stay(growing) -> None:
     before, shards = answers(), standing(config)["shards"]
     compacted = build_index(config, action="compact")
     assert (len(compacted.shards), shards) == (2, 3), "the fresh ones are one"
+    assert build_index(config, action="compact") == compacted, "there is nothing left to do"
     assert answers() == before
     shutil.copy2(sorted(folder.iterdir())[1], folder / third.name)  # other content: its earlier rows are retired
     run(folder, config, build=True)

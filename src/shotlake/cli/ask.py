@@ -10,7 +10,8 @@ import typer
 from shotlake.cli import models
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, log_to_stderr
 from shotlake.config import Config, field_paths
-from shotlake.terminal import hit_lines, print_json, say
+from shotlake.records import Space
+from shotlake.terminal import clock, hit_lines, print_json, say
 
 if TYPE_CHECKING:
     from shotlake.query.result import SearchResult
@@ -94,6 +95,37 @@ def _say_result(result: SearchResult, narrowed: bool) -> None:
         say("no hit: nothing in the lake passes" if narrowed else "no hit: the lake has no segments")
     elif result.cursor:
         say(f"more: --cursor {result.cursor}")
+
+
+@app.command("near-duplicates", epilog="Example: shotlake near-duplicates --likeness 0.98 --lake ./lake")
+def near_duplicates(
+    likeness: Annotated[
+        float, typer.Option(help="Cosine of two segments that show the same.", min=0.01, max=1.0)
+    ] = 0.95,
+    space: Annotated[Space, typer.Option(help="What to compare: fused, visual or audio.")] = "fused",
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Segments that show the same in several videos, in groups, the largest first; by exact vectors."""
+    from shotlake.embed.load import load_encoder
+    from shotlake.query.default import with_default_model
+    from shotlake.query.duplicates import near_duplicates as find
+    from shotlake.query.search import LakeSearch
+
+    tree = with_default_model(load(config, sets, lake))
+    groups = find(LakeSearch.open(tree.lake, load_encoder(tree.embed), tree).rows, likeness, space)
+    if as_json:
+        print_json({"groups": groups})
+        return 0
+    for number, group in enumerate(groups, 1):
+        say(f"{number}. {len(group)} segments")
+        for segment in group:
+            say(f"   {clock(segment['start_us'])}-{clock(segment['end_us'])}  {segment['uri']}")
+    if not groups:
+        say(f"no two videos have segments with a cosine of {likeness:g} in {space}")
+    return 0
 
 
 @app.command(epilog="Example: shotlake serve --lake ./lake --set serve.port=8080")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load
+from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, Verbose, load, log_to_stderr
 from shotlake.errors import IndexingError
 from shotlake.terminal import print_json, say, table_lines, tell
 
@@ -78,11 +78,13 @@ def build(
     sets: Sets = None,
     lake: LakeRoot = None,
     publish: Annotated[bool, typer.Option(help="Else it is stored, for `shotlake index publish`.")] = True,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> int:
     """Build a generation from the newest table version and publish it."""
     from shotlake.flow.build_index import build_index
 
+    log_to_stderr(verbose)
     manifest = build_index(load(config, sets, lake), is_published=publish, tell=_tell_plan)
     if as_json:
         print_json(manifest.model_dump(mode="json"))
@@ -93,10 +95,17 @@ def build(
 
 
 @app.command(epilog="Example: shotlake index update --lake ./lake")
-def update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+def update(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> int:
     """Do what `shotlake index status` advises: fresh shards for what is new, fewer shards, other targets, or build."""
     from shotlake.flow.build_index import build_index
 
+    log_to_stderr(verbose)
     manifest = build_index(load(config, sets, lake), action="update", tell=_tell_plan)
     if as_json:
         print_json(manifest.model_dump(mode="json"))
@@ -106,10 +115,17 @@ def update(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, 
 
 
 @app.command(epilog="Example: shotlake index compact --lake ./lake")
-def compact(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, as_json: AsJson = False) -> int:
+def compact(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> int:
     """Join small shards and drop retired rows from those that are written again, without training or encoding."""
     from shotlake.flow.build_index import build_index
 
+    log_to_stderr(verbose)
     manifest = build_index(load(config, sets, lake), action="compact")
     if as_json:
         print_json(manifest.model_dump(mode="json"))

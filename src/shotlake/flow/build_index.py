@@ -15,7 +15,7 @@ from shotlake.flow.index_plan import PlannedIndex, priced_build, priced_update
 from shotlake.flow.index_source import IndexSource, current_generation, index_root, newer_units, text_queries
 from shotlake.flow.space import VectorSpace, open_space
 from shotlake.flow.train_epochs import trainer
-from shotlake.index.advice import Action, advise
+from shotlake.index.advice import Action, advise, is_compact
 from shotlake.index.build import TableChange, build_generation, update_generation
 from shotlake.index.manifest import Manifest
 from shotlake.index.prune import prune
@@ -61,6 +61,8 @@ def _brought_up(source: IndexSource, action: Action, is_published: bool, tell: T
     if action == "build" or manifest is None:
         return _stored(source, _step("build", source, manifest, tell), is_published)
     if action == "compact":
+        if is_compact(manifest, source.n_rows, source.section):
+            return manifest
         return _stored(source, _step("compact", source, manifest, tell))
     done: set[Action] = set()
     while True:

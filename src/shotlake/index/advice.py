@@ -58,6 +58,11 @@ def advise(manifest: Manifest, table_rows: int, table_version: int, config: Inde
     return next((Advice(action, tuple(reasons)) for action, reasons in found.items() if reasons), Advice("keep"))
 
 
+def is_compact(manifest: Manifest, live_rows: int, config: IndexConfig) -> bool:
+    """True if no shards could be joined and no row is gone; `live_rows`: of the table version of the generation."""
+    return _fewest_shards(manifest, config) == len(manifest.shards) and manifest.n_rows <= live_rows
+
+
 def _outgrown(manifest: Manifest, table_rows: int, config: IndexConfig) -> list[str]:
     plan = plan_index(table_rows, manifest.plan.dim, config)
     reasons = []
@@ -73,9 +78,13 @@ def _outgrown(manifest: Manifest, table_rows: int, config: IndexConfig) -> list[
 
 
 def _scattered(manifest: Manifest, config: IndexConfig) -> list[str]:
-    fewer = len(compacted(config.rows_per_shard)(manifest, np.empty(0, np.int64)))
+    fewer = _fewest_shards(manifest, config)
     scattered = len(manifest.shards) - fewer >= MAX_EXTRA_SHARDS
     return [f"{len(manifest.shards)} shards hold what {fewer} could"] if scattered else []
+
+
+def _fewest_shards(manifest: Manifest, config: IndexConfig) -> int:
+    return len(compacted(config.rows_per_shard)(manifest, np.empty(0, np.int64)))
 
 
 def _other_targets(manifest: Manifest, config: IndexConfig) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -27,6 +28,8 @@ from shotlake.index.training import train_space
 from shotlake.index.truth import Truth, Truths
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Space
+
+log = logging.getLogger(__name__)
 
 TRAINED_NAME, REPORT_NAME = "trained.faiss", "report.json"
 
@@ -163,6 +166,7 @@ def store_shard(
         names = [path.relative_to(scratch).as_posix() for path in written]
         files = tuple(receipts.store(path, name) for path, name in zip(written, names))
     cpu_s = round(time.process_time() - started, 3)
+    log.info("index_shard number=%d rows=%d cpu_s=%.1f", number, shard.n_rows, cpu_s)
     return receipts.keep_shard(number, FilledShard(shard, parts, files, truths, maker(), cpu_s))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ NEIGHBOURS = 20
 
 def near_duplicates(
     rows: LiveRows, likeness: float, space: Space = "fused", neighbours: int = NEIGHBOURS
-) -> list[list[dict[str, object]]]:
+) -> list[list[dict[str, Any]]]:
     """Groups of segments of at least two videos, largest first; any two of a group are linked by pairs of `likeness`.
 
     Looks at the `neighbours` nearest of every indexed row, found with the recall of segment queries. A segment is
