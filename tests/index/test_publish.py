@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -118,6 +119,37 @@ def test_racing_builders_publish_one_after_the_other(tmp_path, table):
         thread.join()
     assert sorted(numbers) == [1, 2, 3, 4]
     assert {p.generation for p in list_pointers(root, KEY)} == {m.generation for m in manifests}
+
+
+def test_a_flipped_byte_anywhere_in_a_pointer_is_refused_by_name(tmp_path, table):
+    root = str(tmp_path)
+    publish(root, build(root, table, EXACT, version=10))
+    path = tmp_path / KEY / "CURRENT" / "1.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in (1, 4, 32):  # of a digit another one, of a letter its capital
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+            with pytest.raises(CorruptGeneration, match=r"CURRENT/1\.json is not the pointer that was published"):
+                current(root, KEY)
+    path.write_bytes(whole)
+    assert current(root, KEY).table_version == 10
+    (path.parent / "2.json").write_bytes(whole)
+    with pytest.raises(CorruptGeneration, match=r"CURRENT/2\.json is not the pointer"):
+        current(root, KEY)
+
+
+def test_a_pointer_of_an_earlier_version_has_no_check(tmp_path, table):
+    root = str(tmp_path)
+    manifest = build(root, table, EXACT)
+    publish(root, manifest)
+    path = tmp_path / KEY / "CURRENT" / "1.json"
+    tree = json.loads(path.read_bytes())
+    del tree["check"]
+    path.write_text(json.dumps(tree))
+    assert current(root, KEY) == manifest
+    path.write_text(json.dumps({**tree, "chuck": ""}))
+    with pytest.raises(CorruptGeneration):
+        current(root, KEY)
 
 
 def test_a_changed_or_newer_manifest_is_refused(tmp_path, table):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of
+from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of, update
 
 from shotlake import storage
 from shotlake.errors import CorruptGeneration, QueryError
@@ -17,7 +17,8 @@ from shotlake.index.depth import Depth
 from shotlake.index.searcher import Searcher
 from shotlake.records import stable_id
 
-FILES = ("trained.faiss", "report.json", "ivf.faiss", "rows.f16", "columns.arrow", "stats.json", "truth-text.npz")
+FILES = ("trained.faiss", "report.json", "ivf.faiss", "rows.f16", "columns.arrow", "stats.json")
+FILES += ("truth-text.npz", "truth-segment.npz", "tombstones.i64")
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +41,16 @@ def searcher(lake, tmp_path_factory):
 @pytest.mark.parametrize("where", ["local", pytest.param("s3", marks=pytest.mark.s3)])
 def test_a_flipped_byte_anywhere_is_refused_by_name(where, name, tmp_path, request):
     root = str(tmp_path / "index") if where == "local" else storage.join(request.getfixturevalue("s3_root"), "index")
-    manifest = build(root, rows_of(clustered(300, 16, seed=2)), EXACT)
+    parent = build(root, rows_of(clustered(300, 16, seed=2)), EXACT)
+    manifest = update(root, parent, clustered(20, 16, seed=3), [stable_id("video", 3)], config=EXACT)
     path = next(file.path for file in manifest.files if file.path.endswith(name))
     uri = storage.join(root, KEY, path)
-    data = bytearray(storage.read_bytes(uri))
-    data[len(data) // 2] ^= 1
-    storage.write_bytes(uri, bytes(data))
-    with pytest.raises(CorruptGeneration, match=f"{name} does not have the sha256"):
-        Searcher.load(root, manifest, tmp_path / "cache")
-    data[len(data) // 2] ^= 1
-    storage.write_bytes(uri, bytes(data))
+    whole = storage.read_bytes(uri)
+    for place in (0, len(whole) // 2, len(whole) - 1):
+        storage.write_bytes(uri, whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(CorruptGeneration, match=f"{name} does not have the sha256"):
+            Searcher.load(root, manifest, tmp_path / "cache")
+    storage.write_bytes(uri, whole)
     assert Searcher.load(root, manifest, tmp_path / "cache").manifest == manifest
 
 

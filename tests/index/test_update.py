@@ -94,6 +94,14 @@ def test_nothing_new_but_retired_rows(updated):
     assert (retired.n_rows, retired.table_rows, len(retired.shards)) == (2000, 1990, 2)
 
 
+def test_rows_of_another_dimension_are_refused(updated):
+    root, _, _, child = updated
+    before = current(root, KEY)
+    with pytest.raises(IndexingError, match=r"a fused vector has 40 values, .* gives 32"):
+        update(root, child, clustered(50, 40, seed=9), version=6)
+    assert current(root, KEY) == before
+
+
 def test_a_segment_that_comes_again_replaces_the_earlier_one(updated, tmp_path):
     root, vectors, parent, _ = updated
     table = rows_of(vectors[:10])  # video 0 once more, with the same ids

@@ -7,7 +7,7 @@ import pytest
 from toy_lake import CONFIG, DIM, KEY, WORLD, ToyEncoder, add_rows, index_lake, make_lake, retire
 
 from shotlake.config import IndexConfig
-from shotlake.errors import BadModel, NoIndex, QueryError, SourceMissing
+from shotlake.errors import BadModel, IndexingError, NoIndex, QueryError, SourceMissing
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.search import LakeSearch
 from shotlake.records import stable_id
@@ -110,6 +110,51 @@ def test_a_snapshot_is_kept_while_nothing_changes(tmp_path):
     assert newer is not search and newer.refreshed() is newer
     retire(lake, 1)
     assert newer.refreshed() is not newer
+
+
+def test_newer_rows_of_another_dimension_are_refused_and_the_snapshot_goes_on(tmp_path):
+    lake = make_lake(tmp_path)
+    index_lake(lake)
+    search = open_search(lake, tmp_path)
+    add_rows(lake, 300, 20, run="run-2", dim=DIM - 8)
+    with pytest.raises(IndexingError, match=f"a fused vector has {DIM - 8} values, .* gives {DIM}"):
+        search.refreshed()
+    assert search.search("segment 17").hits[0].segment_ids == (stable_id(17),)
+
+
+def test_newer_rows_of_another_model_are_neither_counted_nor_found(tmp_path):
+    lake = make_lake(tmp_path)
+    index_lake(lake)
+    add_rows(lake, 300, 20, run="run-2", key="otherkey")
+    result = open_search(lake, tmp_path).search("segment 313", limit=300)
+    assert result.unindexed_rows == 0
+    assert stable_id(313) not in {segment for hit in result.hits for segment in hit.segment_ids}
+
+
+class SwappingEncoder(ToyEncoder):
+    """In the middle of a query another generation becomes current, and the searcher looks again."""
+
+    def __init__(self, lake) -> None:
+        super().__init__()
+        self.lake, self.search, self.next = lake, None, None
+
+    def embed_text(self, texts):
+        if self.search and not self.next:
+            add_rows(self.lake, 300, 20, run="run-2")
+            index_lake(self.lake)
+            self.next = self.search.refreshed()
+        return super().embed_text(texts)
+
+
+def test_a_query_keeps_the_generation_that_it_began_with_whatever_is_published_meanwhile(tmp_path):
+    lake = make_lake(tmp_path)
+    first = index_lake(lake).generation
+    encoder = SwappingEncoder(lake)
+    encoder.search = open_search(lake, tmp_path, encoder=encoder)
+    during = encoder.search.search("segment 313", limit=320)
+    assert during.generation == first != encoder.next.manifest.generation
+    assert {segment for hit in during.hits for segment in hit.segment_ids} == {stable_id(k) for k in range(300)}
+    assert encoder.next.search("segment 313").hits[0].segment_ids == (stable_id(313),)
 
 
 def test_newer_rows_above_the_cap_are_counted_but_not_searched(tmp_path):

@@ -67,11 +67,14 @@ def _table(name: str, columns: dict[str, object], n: int) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=TABLES[name])
 
 
-def add_rows(lake: Lake, first: int, n: int, run: str = "run-1") -> int:
-    """Append segments `first...` of 2 s and their units, a video of ten segments each; gives the table version."""
+def add_rows(lake: Lake, first: int, n: int, run: str = "run-1", dim: int = DIM, key: str = KEY) -> int:
+    """Append segments `first...` of 2 s and their units, a video of ten segments each; gives the table version.
+
+    `dim`: so much of their vectors.
+    """
     number = np.arange(first, first + n)
     video = number // SEGMENTS_PER_VIDEO
-    half = WORLD[number].astype(np.float16).astype(np.float32)
+    half = WORLD[number, :dim].astype(np.float16).astype(np.float32)
     start_us = (number % SEGMENTS_PER_VIDEO) * 2_000_000
     rows = {
         "segment_id": [stable_id(int(k)) for k in number],
@@ -87,7 +90,7 @@ def add_rows(lake: Lake, first: int, n: int, run: str = "run-1") -> int:
         "fused": list(half),
         "visual": [row if k % 5 < 4 else None for k, row in zip(number, half[:, ::-1])],
         "run_id": [run] * n,
-        "embed_key": [KEY] * n,
+        "embed_key": [key] * n,
         "collection": ["even" if v % 2 == 0 else "odd" for v in video],
     }
     version = lake.append("segments", _table("segments", rows, n))
@@ -98,7 +101,7 @@ def add_rows(lake: Lake, first: int, n: int, run: str = "run-1") -> int:
         "written": written,
         "segments_version": [version] * len(videos),
         "run_id": [run] * len(videos),
-        "embed_key": [KEY] * len(videos),
+        "embed_key": [key] * len(videos),
     }
     lake.append("units", _table("units", units, len(videos)))
     return version

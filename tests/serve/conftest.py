@@ -13,9 +13,9 @@ from shotlake.demo import demo_config
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
 from shotlake.flow.backfill import backfill
-from shotlake.index.build import GenerationTarget, TextQueries, build_generation
+from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.columns import COLUMNS
-from shotlake.index.publish import publish
+from shotlake.index.publish import current, publish
 from shotlake.index.rows import skip_rows
 from shotlake.records import embed_key, segment_id, stable_id
 from shotlake.table.lake import Lake
@@ -41,6 +41,21 @@ class CaptionLake:
         queries = TextQueries("captions", self.encoder.embed_text(self.captions))
         target = GenerationTarget(root, self.key, self.encoder.fingerprint, self.lake.uri("segments"), version)
         manifest = build_generation(self._batches, first + n, target, queries, self.config.index)
+        publish(root, manifest)
+        return manifest.generation
+
+    def update(self, first: int, n: int, retired: str) -> str:
+        """Add the captions [first, first + n) in a shard beside those of before, of which a video is retired."""
+        rows = self._rows(range(first, first + n))
+        version = self.lake.append("segments", rows)
+        root = f"{self.lake.root}/index"
+        target = GenerationTarget(root, self.key, self.encoder.fingerprint, self.lake.uri("segments"), version)
+        change = TableChange(first + n - CELLS, [_video_id(retired)])
+        added = rows.rename_columns(["codec" if name == "video_codec" else name for name in rows.column_names])
+        manifest = update_generation(
+            lambda skipped: skip_rows(added.to_batches(), skipped), change, current(root, self.key), target,
+            self.config.index,
+        )  # fmt: skip
         publish(root, manifest)
         return manifest.generation
 

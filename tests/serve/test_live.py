@@ -1,6 +1,7 @@
 """The snapshot in use is replaced by a better one only, and whatever goes wrong it goes on answering."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,23 +45,79 @@ def test_a_new_generation_takes_over_and_the_old_snapshot_still_answers(caption_
     assert before.search(caption_lake.captions[3]).hits
 
 
-def test_a_damaged_generation_is_refused_and_the_old_one_kept(caption_lake):
-    first = caption_lake.grow(0, 40)
+def damaged(path: Path) -> Iterator[str]:
+    """Each way in which a file can be damaged, while it is so; afterwards it is whole again."""
+    whole = path.read_bytes()
+    for place in (0, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        yield f"byte {place} is flipped"
+    path.write_bytes(whole[:-1])
+    yield "it is truncated"
+    path.unlink()
+    yield "it is missing"
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("made", ["built", "updated"])
+def test_a_damaged_file_is_named_and_the_old_generation_kept(caption_lake, made):
+    """Each file that the next generation has of its own, its manifest and its pointer."""
+    caption_lake.grow(0, 200)
     live = live_on(caption_lake)
     live.refresh()
-    second = caption_lake.grow(40, 40)
-    rows = next(Path(caption_lake.config.lake, "index", caption_lake.key, second).rglob("rows.f16"))
-    data = bytearray(rows.read_bytes())
-    data[100] ^= 1
-    rows.write_bytes(data)
-    live.refresh()
-    assert isinstance(live.error, CorruptGeneration)
-    assert live.generation == first
-    assert live.current().search(caption_lake.captions[3]).hits
-    data[100] ^= 1
-    rows.write_bytes(data)
+    folder = Path(caption_lake.config.lake, "index", caption_lake.key)
+    stored = {path for path in folder.rglob("*") if path.is_file()}
+    before = live.current().search(caption_lake.captions[3], 40).hits
+    if made == "built":
+        second = caption_lake.grow(200, 40)
+    else:
+        second = caption_lake.update(200, 40, "/archive/000.mp4")
+    files = {path for path in folder.rglob("*") if path.is_file()} - stored
+    kinds = {"ivf.faiss", "rows.f16", "columns.arrow", "stats.json", "truth-text.npz", "truth-segment.npz"}
+    own = {"built": {"trained.faiss", "report.json"}, "updated": {"tombstones.i64"}}[made]
+    assert {path.name for path in files} == kinds | own | {"manifest.json", "2.json"}
+    for path in sorted(files):
+        for how in damaged(path):
+            live.refresh()
+            if (path.name, how) == ("2.json", "it is missing"):
+                assert live.error is None, "it was not published"
+            else:
+                assert isinstance(live.error, CorruptGeneration), (path, how)
+                assert path.relative_to(folder).as_posix() in live.error.message, (path, how)
+            assert live.current().search(caption_lake.captions[3], 40).hits == before
     live.refresh()
     assert (live.generation, live.error) == (second, None)
+
+
+def test_while_it_is_rolled_back_every_answer_is_whole_and_of_one_generation(caption_lake):
+    sizes = {caption_lake.grow(0, 40): 40, caption_lake.grow(40, 40): 80}
+    live = live_on(caption_lake)
+    live.refresh()
+    request = SearchRequest((Term("text", caption_lake.captions[3]),), limit=100)
+    stop, answers, errors = threading.Event(), [], []
+
+    def ask():
+        while not stop.is_set():
+            try:
+                answers.append(live.answer(request))
+            except Exception as error:
+                errors.append(error)
+                return
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for _ in range(4):  # to the first, the second, the first...
+        rollback(f"{caption_lake.lake.root}/index", caption_lake.key)
+        live.refresh()
+        enough = len(answers) + len(askers) + 1  # one at least began after the swap
+        while len(answers) < enough and not errors:
+            stop.wait(0.01)
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert errors == [] and live.reloads == 5
+    found = {(a.generation, sum(len(hit.segment_ids) for hit in a.hits), a.partial) for a in answers}
+    assert found == {(generation, size, False) for generation, size in sizes.items()}
 
 
 def test_an_error_of_any_kind_is_kept_and_raised_anew_for_each_caller():

@@ -1,4 +1,5 @@
-"""Which generation is current: numbered pointers that are only ever created; the highest number counts.
+"""Which generation is current: numbered pointers that are only ever created; the highest number counts. Each has a
+check of its own bytes, and the sha256 of its generation's manifest, which has those of all files.
 
 A generation that misses its recall, lost rows, or was measured with too few queries cannot become current. Readers
 that hold an older one are not disturbed.
@@ -53,7 +54,7 @@ def publish(index_root: str, manifest: Manifest) -> int:
 def rollback(index_root: str, embed_key: str, generation: str = "") -> int:
     """Make an earlier generation current: `generation`, or the one before the current. Returns the pointer's number."""
     pointers = list_pointers(index_root, embed_key)
-    latest = _latest(pointers, index_root, embed_key)
+    latest = _found(pointers[-1] if pointers else None, index_root, embed_key)
     earlier = [p for p in pointers if p.generation != latest.generation and generation in ("", p.generation)]
     if not earlier:
         known = sorted({p.generation for p in pointers} - {latest.generation})
@@ -67,8 +68,8 @@ def rollback(index_root: str, embed_key: str, generation: str = "") -> int:
 
 def current(index_root: str, embed_key: str) -> Manifest:
     """The current generation. Errors: NoIndex, CorruptGeneration, LakeFormat."""
-    pointer = _latest(list_pointers(index_root, embed_key), index_root, embed_key)
-    return _read(storage.join(index_root, embed_key), pointer)
+    pointer = latest_pointer(index_root, embed_key)
+    return _read(storage.join(index_root, embed_key), _found(pointer, index_root, embed_key))
 
 
 def latest_pointer(index_root: str, embed_key: str) -> Pointer | None:
@@ -159,7 +160,9 @@ def _point(folder: str, generation: str, manifest: Manifest, latest: Pointer | N
         table_version=manifest.table_version,
         published_at=datetime.now(UTC),
     )
-    storage.create(storage.join(folder, POINTERS, f"{number}.json"), pointer.model_dump_json().encode())
+    tree = pointer.model_dump(mode="json")
+    data = json.dumps({**tree, "check": _check(tree)}).encode()
+    storage.create(storage.join(folder, POINTERS, f"{number}.json"), data)
     return number
 
 
@@ -171,15 +174,33 @@ def _numbers(index_root: str, embed_key: str) -> list[int]:
 def _read_pointer(index_root: str, embed_key: str, number: int) -> Pointer:
     uri = storage.join(index_root, embed_key, POINTERS, f"{number}.json")
     try:
-        return Pointer.model_validate(json.loads(storage.read_bytes(uri)))
+        tree = json.loads(storage.read_bytes(uri))
+        pointer = Pointer.model_validate(tree)
     except ValueError:
-        raise CorruptGeneration(f"{uri} is not a pointer; delete it or publish again") from None
+        tree, pointer = {}, None
+    if pointer is None or pointer.number != number or not _is_whole(tree):
+        raise CorruptGeneration(
+            f"{uri} is not the pointer that was published; delete it, and the generation before it is current again"
+        )
+    return pointer
 
 
-def _latest(pointers: list[Pointer], index_root: str, embed_key: str) -> Pointer:
-    if not pointers:
+def _is_whole(tree: dict[str, object]) -> bool:
+    """Whether a pointer's check fits; those of earlier versions have none, and just these fields."""
+    if "check" not in tree:
+        return tree.keys() == Pointer.model_fields.keys()
+    rest = dict(tree)
+    return rest.pop("check") == _check(rest)
+
+
+def _check(tree: dict[str, object]) -> str:
+    return sha256(json.dumps(tree, sort_keys=True).encode())
+
+
+def _found(pointer: Pointer | None, index_root: str, embed_key: str) -> Pointer:
+    if pointer is None:
         raise NoIndex(f"{index_root} has no published index for the space {embed_key}; run shotlake index build")
-    return pointers[-1]
+    return pointer
 
 
 def _read(folder: str, pointer: Pointer) -> Manifest:
