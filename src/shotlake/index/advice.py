@@ -113,10 +113,10 @@ def _missed_recall(space: Space, entry: SpaceEntry) -> list[str]:
 def drift(entry: SpaceEntry, plan: IndexPlan) -> dict[str, float] | None:
     """New rows over those that the epoch was trained on: quantisation error, and how unevenly they fill the lists.
 
-    None if there are no new rows, or a starved codebook fits its own rows too well to say.
+    None if there are not both, or a starved codebook fits its own rows too well to say.
     """
     first, fresh = entry.shards[: entry.first_shards], entry.shards[entry.first_shards :]
-    if not fresh or plan.codec == "exact" or plan.train_rows < PQ_CENTROIDS * MIN_POINTS_PER_LIST:
+    if not (first and fresh) or plan.codec == "exact" or plan.train_rows < PQ_CENTROIDS * MIN_POINTS_PER_LIST:
         return None
     names = {"error": "quantisation_error", "imbalance": "imbalance"}
     return {name: round(_mean(fresh, of) / _mean(first, of), 4) for name, of in names.items()}
