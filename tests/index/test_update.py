@@ -11,6 +11,7 @@ from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of,
 
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
+from shotlake.index import scan
 from shotlake.index.advice import MAX_EXTRA_SHARDS, Advice, advise
 from shotlake.index.build import GenerationTarget, TableChange, update_generation
 from shotlake.index.depth import Depth
@@ -72,6 +73,17 @@ def test_old_and_new_rows_are_found_and_retired_ones_hidden(updated, tmp_path):
     assert (scores >= truth[:, -1:] - 1e-6).mean() >= 0.87
     assert (rows >= 2000).any() and not np.isin(rows, hidden).any()
     assert live.columns(np.array([2400]), ["segment_id"])["segment_id"].to_pylist() == [stable_id(2400)]
+
+
+def test_a_scan_of_many_allowed_rows_is_full_without_tombstones(updated, tmp_path, monkeypatch):
+    monkeypatch.setattr(scan, "BRUTE_FORCE_ROWS", 0)
+    root, vectors, _, child = updated
+    live = Searcher.load(root, child, tmp_path / "cache")
+    allowed = np.arange(0, 2500, 3)
+    wanted = np.setdiff1d(allowed, live.tombstones)
+    assert 0 < len(wanted) < len(allowed)
+    rows = live.search_vectors(clustered(20, DIM, seed=5), "fused", len(allowed), allowed=allowed)[1]
+    assert [np.sort(line[line >= 0]).tolist() for line in rows] == [wanted.tolist()] * 20
 
 
 def test_recall_is_measured_again_with_the_parent_s_queries(updated):

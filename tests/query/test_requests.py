@@ -10,6 +10,7 @@ from toy_lake import CONFIG, DIM, SEGMENTS_PER_VIDEO, WORLD, ToyEncoder, add_row
 
 from shotlake.config import IndexConfig
 from shotlake.errors import QueryError
+from shotlake.index import scan
 from shotlake.index.manifest import Tuning
 from shotlake.query.request import Exclusion, SearchRequest, Term
 from shotlake.query.search import LakeSearch
@@ -97,6 +98,38 @@ def test_a_filtered_page_is_exact_and_never_short(tmp_path, config):
         hits = search.answer(SearchRequest((text(7),), filter=filter_, limit=30)).hits
         mask = np.asarray(wanted)
         assert ids(hits) == best(np.where(mask, scores, -9), min(30, int(mask.sum())))
+
+
+@pytest.mark.parametrize("joined_rows", [0, 20_000_000], ids=["shards apart", "joined"])
+@pytest.mark.parametrize("space", ["fused", "visual"])
+def test_a_page_of_a_wide_filter_is_full_and_right_though_it_is_scanned(space, joined_rows, tmp_path, monkeypatch):
+    """More rows pass than are scored one by one: with a bitmap, in several shards, beside tombstones and newer rows."""
+    monkeypatch.setattr(scan, "BRUTE_FORCE_ROWS", 20)
+    monkeypatch.setattr(scan, "JOINED_ROWS", joined_rows)
+    lake = make_lake(tmp_path, N)
+    manifest = index_lake(lake, APPROXIMATE.model_copy(update={"rows_per_shard": 150}))
+    add_rows(lake, N, 20, run="run-2")
+    retired = (1, 3, 12, 39, 41)
+    for video in retired:
+        retire(lake, video)
+    search = LakeSearch.open(lake.root, ToyEncoder(), UNMERGED, tmp_path / "cache")
+    assert len(manifest.shards) >= 3 and len(search.rows.hidden) == 40 and len(search.rows.fresh) == 10
+    number = np.arange(N + 20)
+    live = ~np.isin(number // SEGMENTS_PER_VIDEO, retired) & ((number % 5 < 4) | (space == "fused"))
+    scores = WORLD[: N + 20].astype(np.float16).astype(np.float32) @ WORLD[9_000]
+    for filter_, passing in (
+        ("collection = odd", number // SEGMENTS_PER_VIDEO % 2 == 1),
+        ("start_s >= 4 and collection in (odd, even)", number % SEGMENTS_PER_VIDEO >= 2),
+        ("not run = run-2", number < N),
+        ("run = run-2", number >= N),
+    ):
+        wanted = np.where(live & passing, scores, -9)
+        n_wanted = int((live & passing).sum())
+        whole = search.answer(SearchRequest((text(9_000),), filter=filter_, limit=500, space=space)).hits
+        assert ids(whole) == best(wanted, n_wanted), filter_
+        page = search.answer(SearchRequest((text(9_000),), filter=filter_, limit=30, space=space, recall=1.0)).hits
+        assert len(page) == min(30, n_wanted), filter_
+        assert len(set(ids(page)) & set(best(wanted, len(page)))) >= 0.9 * len(page), filter_
 
 
 def with_times(search: LakeSearch) -> tuple[LakeSearch, Tuning]:
