@@ -62,7 +62,7 @@ def test_old_and_new_rows_are_found_and_retired_ones_hidden(updated, tmp_path):
 
 def test_a_scan_of_many_allowed_rows_is_full_without_tombstones(updated, tmp_path, monkeypatch):
     monkeypatch.setattr(scan, "BRUTE_FORCE_ROWS", 0)
-    root, vectors, _, child = updated
+    root, _, _, child = updated
     live = Searcher.load(root, child, tmp_path / "cache")
     allowed = np.arange(0, 2500, 3)
     wanted = np.setdiff1d(allowed, live.tombstones)
