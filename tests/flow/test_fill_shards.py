@@ -13,7 +13,7 @@ from shotlake.flow.fill_shards import cpus_a_task, filler
 from shotlake.flow.index_source import IndexSource, text_queries
 from shotlake.flow.space import open_space
 from shotlake.index.build import build_generation
-from shotlake.index.fill import Fill, Train, fill_here, train_here
+from shotlake.index.fill import Fill, Train, Workers, fill_here, train_here
 from shotlake.index.manifest import Manifest
 from shotlake.index.searcher import Searcher
 
@@ -28,7 +28,7 @@ def build(demo_lake, root: Path, fill: Fill, train: Train = train_here) -> Manif
     source = IndexSource(config, space)
     target = replace(source.target(None), index_root=str(root))
     queries = text_queries(config, space)
-    return build_generation(source.all, source.n_rows, target, queries, source.section, fill, train)
+    return build_generation(source.all, source.n_rows, target, queries, source.section, Workers(fill, train))
 
 
 @pytest.mark.ray

@@ -17,6 +17,7 @@ from shotlake.flow.space import VectorSpace, open_space
 from shotlake.flow.train_epochs import trainer
 from shotlake.index.advice import Action, advise, is_compact
 from shotlake.index.build import TableChange, build_generation, update_generation
+from shotlake.index.fill import Workers
 from shotlake.index.manifest import Manifest
 from shotlake.index.prune import prune
 from shotlake.index.publish import latest_pointer, publish
@@ -87,8 +88,8 @@ def _step(action: Action, source: IndexSource, parent: Manifest | None, tell: Te
         if tell:
             tell(priced_build(source.config, source.space, source.n_rows, source.space.encoder.dim))
         queries = text_queries(source.config, source.space)
-        train = trainer(source.config.flow, source.section.train_python)
-        return build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, fill, train)
+        workers = Workers(fill, trainer(source.config.flow, source.section.train_python))
+        return build_generation(source.all, source.n_rows, source.target(parent), queries, source.section, workers)
     retired = retired_videos(source.lake, source.space.key).to_pylist()
     if action == "update":
         newer = source.rows(newer_units(source.lake, source.space.key, parent.table_version))

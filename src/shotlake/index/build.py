@@ -16,16 +16,16 @@ from shotlake.errors import IndexingError
 from shotlake.index.draft import Contents, GenerationTarget, check_room, kept_files, open_draft
 from shotlake.index.effort import effort
 from shotlake.index.fill import (
+    HERE,
     Fill,
     Filled,
     FillTask,
-    Train,
+    Workers,
     fill_here,
     maker,
     map_shards,
     segment_ids,
     shard_runs,
-    train_here,
     truths_of,
 )
 from shotlake.index.manifest import File, Manifest, SpaceEntry, SpaceShard
@@ -65,14 +65,13 @@ def build_generation(
     target: GenerationTarget,
     text_queries: TextQueries,
     config: IndexConfig,
-    fill: Fill = fill_here,
-    train: Train = train_here,
+    workers: Workers = HERE,
 ) -> Manifest:
     """Build and store a generation from the live rows of a table version, or go on where a killed build ended.
 
     `rows(n)`: from row n on, batches with the columns of `columns.COLUMNS` and a nullable `list<float32>` a space of
-    `config.spaces`. `n_rows`: how many rows the table has, which `publish` holds the shards to. `fill`: where shards
-    are filled; `train`: where epochs are trained. Errors: IndexingError.
+    `config.spaces`. `n_rows`: how many rows the table has, which `publish` holds the shards to. `workers`: where
+    epochs are trained and shards filled. Errors: IndexingError.
     """
     plan = plan_index(n_rows, _dimension(text_queries, config.spaces), config)
     n_queries = max(len(text_queries.vectors[space]) for space in config.spaces) + SEGMENT_QUERIES
@@ -89,11 +88,11 @@ def build_generation(
     check_room(plan.scratch_bytes(len(config.spaces)), memory_bytes)
     asked: dict[str, bytes] = {space: text_queries.vectors[space].tobytes() for space in config.spaces}
     with open_draft(target, plan, asked, config.cache_bytes) as draft:
-        trained = train(rows, plan, config.spaces, draft.receipts, draft.name)
+        trained = workers.train(rows, plan, config.spaces, draft.receipts, draft.name)
         truths = truths_of(text_queries.vectors, trained.held_out)
         needed = plan.filling_bytes(len(truths), n_queries)
         task = FillTask(draft.receipts, draft.name, plan.dim, trained.indexes, truths, needed)
-        parts = [part for part in fill(task, shard_runs(plan), rows) if part]
+        parts = [part for part in workers.fill(task, shard_runs(plan), rows) if part]
         _merge(truths, parts)
         filled = Filled.of(parts, trained.indexes)
         files = draft.receipts.fetch((*trained.files, *filled.files))

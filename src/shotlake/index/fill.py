@@ -134,6 +134,17 @@ def fill_here(task: FillTask, runs: Sequence[ShardRun], rows: RowSource) -> Iter
     yield from (fill_shard(task, run, rows) for run in runs)
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where epochs are trained and shards are filled."""
+
+    fill: Fill = fill_here
+    train: Train = train_here
+
+
+HERE = Workers()
+
+
 def fill_shard(task: FillTask, run: ShardRun, rows: RowSource) -> FilledShard | None:
     """Fill and store a shard, unless an earlier build has; None if there are no rows for it. Errors: IndexingError."""
     if found := task.receipts.shard(run.number, _blank(task.truths)):
