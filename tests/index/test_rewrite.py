@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def test_a_generation_of_which_nothing_is_left_is_refused(grown):
 
 
 def test_a_rewrite_that_was_killed_is_taken_up(grown, monkeypatch):
-    root, _, before = grown
+    root = grown[0]
     real, stored = storage.upload, []
 
     def dying(path, uri):
@@ -172,16 +173,31 @@ def test_a_rewrite_that_was_killed_is_taken_up(grown, monkeypatch):
         stored.append(uri)
         real(path, uri)
 
-    erased = [video(20), video(120)]
+    erased, now = [video(20), video(120)], current(root, KEY)
     with monkeypatch.context() as patch:
         patch.setattr(storage, "upload", dying)
         with pytest.raises(OSError, match="no space"):
             rewritten(grown, without_gone, erased)
-    assert current(root, KEY) != before or stored
+    assert current(root, KEY) == now and len(stored) == 9
     after = rewritten(grown, without_gone, erased)
     first = after.spaces["fused"].shards[0].path
     assert any(uri.endswith(f"{first}/rows.f16") for uri in stored), "the first shard is that of the killed one"
     publish(root, after)
+
+
+def test_a_rewrite_needs_room_for_one_shard_and_not_for_the_generation(grown, monkeypatch):
+    _, _, before = grown
+    usage = shutil.disk_usage("/")
+
+    def free_for(n_rows):
+        needed = replace(before.plan, n_rows=n_rows, n_shards=1).scratch_bytes(2)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
+
+    free_for(1000)
+    rewritten(grown, without_gone, [video(40), video(140)])
+    free_for(900)
+    with pytest.raises(IndexingError, match="set TMPDIR"):
+        rewritten(grown, without_gone, [video(40), video(140)])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from shotlake.terminal import print_json, say, table_lines, tell
 
 if TYPE_CHECKING:
     from shotlake.flow.index_plan import PlannedIndex
+    from shotlake.index.manifest import Manifest
 
 app = typer.Typer(help="Plan, build, publish and inspect index generations.", no_args_is_help=True)
 
@@ -86,12 +87,8 @@ def build(
 
     log_to_stderr(verbose)
     manifest = build_index(load(config, sets, lake), is_published=publish, tell=_tell_plan)
-    if as_json:
-        print_json(manifest.model_dump(mode="json"))
-    else:
-        said = "published" if publish else "stored, not published:"
-        say(f"{said} {manifest.generation} of table version {manifest.table_version}")
-    return 0
+    said = "published" if publish else "stored, not published:"
+    return _print_made(manifest, said, as_json)
 
 
 @app.command(epilog="Example: shotlake index update --lake ./lake")
@@ -107,11 +104,7 @@ def update(
 
     log_to_stderr(verbose)
     manifest = build_index(load(config, sets, lake), action="update", tell=_tell_plan)
-    if as_json:
-        print_json(manifest.model_dump(mode="json"))
-    else:
-        say(f"current is {manifest.generation} of table version {manifest.table_version}")
-    return 0
+    return _print_made(manifest, "current is", as_json)
 
 
 @app.command(epilog="Example: shotlake index compact --lake ./lake")
@@ -127,11 +120,16 @@ def compact(
 
     log_to_stderr(verbose)
     manifest = build_index(load(config, sets, lake), action="compact")
+    return _print_made(manifest, "current is", as_json)
+
+
+def _print_made(manifest: Manifest, said: str, as_json: bool) -> int:
+    """What a command has made of the index; exit status 0."""
     if as_json:
-        print_json(manifest.model_dump(mode="json"))
+        print_json(manifest.to_json())
     else:
-        n_shards, n_rows = len(manifest.shards), manifest.n_rows
-        say(f"current is {manifest.generation}: {n_shards} shards, {n_rows} rows, {manifest.retired_rows} retired")
+        shards = f"{len(manifest.shards)} shard(s), {manifest.n_rows:,} rows, {manifest.retired_rows:,} retired"
+        say(f"{said} {manifest.generation} of table version {manifest.table_version}: {shards}")
     return 0
 
 

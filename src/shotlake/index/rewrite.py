@@ -101,7 +101,9 @@ def rewrite_generation(
         raise IndexingError(f"no row of generation {parent.generation} is left; build the index again")
     joins = plan(parent, gone)
     sizes = replace(parent.plan, n_rows=parent.n_rows - len(gone))
-    check_room(sizes.scratch_bytes(len(parent.spaces)), sizes.filling_bytes(len(parent.spaces), 0))
+    written = [sum(parent.shards[k].n_rows for k in range(join.first, join.end)) for join in joins if not join.stays]
+    largest = replace(sizes, n_rows=max(written, default=0), n_shards=1)  # one after the other is staged and stored
+    check_room(largest.scratch_bytes(len(parent.spaces)), largest.filling_bytes(len(parent.spaces), 0))
     target = replace(target, parent=parent.generation)
     asked = {"joins": repr(joins).encode(), "gone": gone.tobytes()}
     with open_draft(target, sizes, asked, config.cache_bytes) as draft:
