@@ -118,6 +118,19 @@ def test_every_index_forgets_without_being_built_again(small) -> None:
         assert hits and str(victim) not in {hit.video_uri for hit in hits}
 
 
+def test_a_space_of_which_nothing_was_published_yet_forgets_its_drafts(small) -> None:
+    folder, config, first = small
+    short = local_config(config.lake, "embed.window_s=1", "embed.new_space=true")
+    run(folder, short)
+    draft = build_index(short, is_published=False)
+    victim = sorted(folder.iterdir())[0]
+    stored = Path(config.lake, "index", draft.embed_key)
+    assert any(str(victim).encode() in path.read_bytes() for path in stored.rglob("columns.arrow"))
+    assert not erase_videos(str(victim), None, "request 22", config)["traces"]
+    assert not [path for path in stored.rglob("*") if path.is_file()]
+    assert standing(config)["parent"] == first.generation
+
+
 @pytest.mark.parametrize("action", ["build", "update"])
 def test_what_is_erased_while_an_index_is_made_is_not_in_it(small, monkeypatch: pytest.MonkeyPatch, action) -> None:
     folder, config, _ = small

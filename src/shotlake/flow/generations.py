@@ -7,12 +7,15 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
+
 from shotlake import storage
 from shotlake.config import Config, IndexConfig
 from shotlake.errors import IndexingError, QueryError, RecallTooLow
 from shotlake.flow.index_source import IndexSource, current_generation, index_root, newer_units, text_queries
 from shotlake.flow.space import open_space
 from shotlake.index.advice import advise, drift
+from shotlake.index.default import DEFAULTS
 from shotlake.index.diff import compare, tuned_queries
 from shotlake.index.draft import GenerationTarget
 from shotlake.index.manifest import Manifest, SpaceEntry, Tuning
@@ -154,18 +157,20 @@ def remake(lake: Lake, parent: Manifest, plan: Plan, config: IndexConfig, remove
 
 
 def forget_videos(lake: Lake, videos: Sequence[str], config: IndexConfig) -> tuple[int, dict[str, str]]:
-    """Write every shard that holds rows of erased videos again without them, and remove all other generations.
+    """Write every shard that holds rows of erased videos anew without them; remove all other generations and drafts.
 
     In every space of the lake, without its encoder. Gives how many stored files were removed, and the spaces that hold
     rows still, each with what hinders: their recall could not be measured to their targets any more.
     """
-    n_files, held = 0, dict[str, str]()
-    for key in list_embed_keys(index_root(lake)):
+    published, held = list_embed_keys(index_root(lake)), dict[str, str]()
+    all_keys = {name.split("/")[0] for name in storage.names(index_root(lake))} - {DEFAULTS}
+    n_files = sum(remove_index(lake, key) for key in all_keys.difference(published))  # drafts that may hold rows
+    for key in published:
         manifest = current(index_root(lake), key)
         searcher = Searcher.load(index_root(lake), manifest, cache_bytes=config.cache_bytes)
         rows = searcher.find("video_id", videos)
         hidden = searcher.find("video_id", retired_videos(lake, key))
-        if len(rows) and len({*hidden.tolist(), *searcher.tombstones.tolist()}) == manifest.n_rows:
+        if len(rows) and len(np.union1d(hidden, searcher.tombstones)) == manifest.n_rows:
             n_files += remove_index(lake, key)
             continue
         if len(rows):
