@@ -144,7 +144,10 @@ class TableConfig(Section):
     lease_s: Annotated[float, Field(ge=1, le=3600)] = Field(
         15, description="a lease without heartbeat is free after this"
     )
-    retention_h: Count = Field(168, description="hours that maintenance keeps files no version refers to")
+    retention_h: Positive = Field(
+        168,
+        description="hours that maintenance keeps files no version refers to; who reads or writes may need them",
+    )
 
 
 class IndexConfig(Section):

@@ -10,6 +10,7 @@
       MediaError               one video cannot be read; becomes a row in `failures`
         Empty  Unreadable  NotMedia  NoStreams  UnsupportedCodec  Encrypted  NoDecodableFrames
         TooManyErrors  Truncated  Corrupt  StreamLost  OutOfMemory  TimedOut  Crashed  BeyondEnd
+        ErasedContent          what it holds was erased under another name; no row is made of it
       StoreError               the object store answered badly (retried)
         SourceChanged          the object was replaced after it was listed
         NotFound  AlreadyExists  Unavailable
@@ -18,7 +19,7 @@
       EmbedError               a clip could not be embedded; becomes a row
         NonFiniteVector  BadClip
       CommitError              the lake refused; the run stops with what is committed  exit 1
-        LeaseLost  LeaseHeld  InvalidFile  DuplicateUnit  Unbalanced  TooManyFailures
+        LeaseLost  LeaseHeld  InvalidFile  DuplicateUnit  Unbalanced  TooManyFailures  Replaced
       IndexingError            a generation was not published                        exit 1
         RecallTooLow  CorruptGeneration
 
@@ -238,6 +239,12 @@ class BeyondEnd(MediaError):
     code = "beyond_end"
 
 
+class ErasedContent(MediaError):
+    """What the object holds was erased under another name: it is skipped, and nothing is written of it."""
+
+    code = "erased"
+
+
 class StoreError(ShotlakeError):
     """The object store answered badly; worth another try."""
 
@@ -306,6 +313,12 @@ class CommitError(ShotlakeError):
     """The lake refused a write."""
 
     code = "commit"
+
+
+class Replaced(CommitError):
+    """A data file that was to be written anew was replaced by another program."""
+
+    code = "replaced"
 
 
 class LeaseHeld(CommitError):

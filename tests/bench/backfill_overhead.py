@@ -35,10 +35,11 @@ from shotlake.flow.space import open_space
 from shotlake.records import ClipBatch, UnitOutcome, Video, WorkUnit
 from shotlake.report.meter import Meter
 from shotlake.report.tree import ProcessTree
-from shotlake.table.committer import Committer, recover
+from shotlake.table.committer import Committer
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
+from shotlake.table.outcomes import recover
 
 FILE_S = 600.0
 SAMPLE_S = 60.0

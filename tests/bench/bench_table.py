@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 from shotlake.catalog.changes import Again, progress
 from shotlake.config import TableConfig
 from shotlake.records import ClipSpec, UnitOutcome, Video, WorkUnit
-from shotlake.table.committer import Committer, recover
+from shotlake.table.committer import Committer
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
+from shotlake.table.outcomes import recover
 from shotlake.table.readers import finished_units
 from shotlake.table.schemas import SEGMENTS, UNITS
 

@@ -21,8 +21,8 @@ POINTS = {
     "after a data file": ("shotlake.flow.steps", "write_segments", "after", 2),
     "before the commit of segments": ("shotlake.table.lake", "Lake.add_files", "before", 2),
     "after the commit of segments, before units": ("shotlake.table.lake", "Lake.add_files", "after", 2),
-    "before units": ("shotlake.table.committer", "_append_outcomes", "before", 3),
-    "after units": ("shotlake.table.committer", "_append_outcomes", "after", 2),
+    "before units": ("shotlake.table.committer", "append_outcomes", "before", 3),
+    "after units": ("shotlake.table.committer", "append_outcomes", "after", 2),
     "between executions": ("shotlake.flow.backfill", "plan_wave", "before", 2),
     "while the lease is released": ("shotlake.table.lease", "Lease.release", "before", 1),
 }

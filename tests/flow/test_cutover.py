@@ -16,8 +16,8 @@ from shotlake.config import Config, load_config
 from shotlake.embed.load import load_encoder
 from shotlake.errors import NoIndex, PreflightError, UsageError
 from shotlake.flow.cutover import cut_over, spaces
+from shotlake.flow.erasure import erase_videos
 from shotlake.flow.space import open_space
-from shotlake.flow.upkeep import erase_videos
 from shotlake.index.default import DEFAULTS, default_space, set_default_space
 from shotlake.query.default import with_default_model
 from shotlake.query.search import LakeSearch

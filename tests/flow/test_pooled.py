@@ -15,8 +15,9 @@ from shotlake.cli import main
 from shotlake.config import Config
 from shotlake.embed.load import load_encoder
 from shotlake.errors import BadModel, QueryError
+from shotlake.flow.erasure import erase_videos
 from shotlake.flow.pooled import _ranges, pool_videos
-from shotlake.flow.upkeep import erase_videos, maintain_lake
+from shotlake.flow.upkeep import maintain_lake
 from shotlake.query.whole import WholeSearch
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease

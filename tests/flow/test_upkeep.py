@@ -15,8 +15,9 @@ from shotlake.embed.load import load_encoder
 from shotlake.errors import SourceMissing, UsageError
 from shotlake.flow import build_index as building
 from shotlake.flow.build_index import build_index
+from shotlake.flow.erasure import erase_videos
 from shotlake.flow.generations import published, roll_back, standing
-from shotlake.flow.upkeep import erase_videos, maintain_lake, relocate_archive
+from shotlake.flow.upkeep import maintain_lake, relocate_archive
 from shotlake.flow.verify import lake_balance
 from shotlake.query.search import LakeSearch
 from shotlake.table.lake import Lake

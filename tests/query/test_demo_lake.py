@@ -21,8 +21,8 @@ from shotlake.embed.load import load_encoder
 from shotlake.errors import QueryError
 from shotlake.flow.backfill import backfill
 from shotlake.flow.build_index import build_index
+from shotlake.flow.erasure import erase_videos
 from shotlake.flow.generations import roll_back
-from shotlake.flow.upkeep import erase_videos
 from shotlake.query.request import Exclusion, SearchRequest, Term
 from shotlake.query.result import SearchResult
 from shotlake.query.search import LakeSearch

@@ -16,11 +16,12 @@ from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.errors import CommitError, InvalidFile, LeaseLost
 from shotlake.records import WorkUnit
-from shotlake.table import committer as committer_module
-from shotlake.table.committer import Committer, recover
+from shotlake.table import outcomes as outcomes_module
+from shotlake.table.committer import Committer
 from shotlake.table.files import FileReport, data_uri, write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
+from shotlake.table.outcomes import recover
 from shotlake.table.readers import balance, finished_units
 
 CONFIG = TableConfig(commit_units=1000, commit_s=3600)
@@ -231,8 +232,8 @@ def test_a_crash_at_any_step_is_made_good_by_the_next_run(
         targets: dict[str, tuple[object, str]] = {
             "before_sidecar": (storage, "create"),
             "before_segments": (Lake, "add_files"),
-            "before_units": (committer_module, "unit_rows"),
-            "before_failures": (committer_module, "failure_rows"),
+            "before_units": (outcomes_module, "unit_rows"),
+            "before_failures": (outcomes_module, "failure_rows"),
             "before_delete": (storage, "delete"),
         }
         patch.setattr(*targets[step], die)
@@ -260,7 +261,7 @@ def test_recover_twice_adds_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch)
     unit = make_unit(1)
     with Lease.acquire(lake.root, KEY, ROOT, "r1") as lease, monkeypatch.context() as patch:
         committer = Committer(lake, lease, "r1", CONFIG)
-        patch.setattr(committer_module, "unit_rows", die)
+        patch.setattr(outcomes_module, "unit_rows", die)
         with pytest.raises(Died):
             committer.add(write(lake, make_rows(unit)), [make_outcome(unit)])
             committer.flush()

@@ -23,7 +23,8 @@ CHILD = textwrap.dedent(
     sys.path.insert(0, sys.argv[3])
     from lakes import KEY, make_outcome, make_rows, make_unit
     from shotlake.config import TableConfig
-    from shotlake.table.committer import Committer, recover
+    from shotlake.table.committer import Committer
+    from shotlake.table.outcomes import recover
     from shotlake.table.files import write_segments
     from shotlake.table.lake import Lake
     from shotlake.table.lease import Lease

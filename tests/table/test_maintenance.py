@@ -18,7 +18,7 @@ from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.errors import CommitError, LeaseHeld, NotFound
 from shotlake.records import WorkUnit
-from shotlake.table import committer as committer_module
+from shotlake.table import outcomes as outcomes_module
 from shotlake.table import rewrite
 from shotlake.table.committer import Committer
 from shotlake.table.files import data_uri, write_segments
@@ -29,7 +29,7 @@ from shotlake.table.readers import balance, finished_units, live_segments
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import RETIRED
 
-CONFIG = TableConfig(retention_h=0)
+CONFIG = TableConfig().model_copy(update={"retention_h": 0})  # nobody may set it: files would go at once
 
 
 def commit(lake: Lake, *units: WorkUnit, run_id: str = "r1") -> None:
@@ -145,7 +145,7 @@ def test_orphans_go_but_not_what_a_live_run_wrote(root: str) -> None:
 def test_outcomes_of_a_crash_are_brought_in_or_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake.create_or_open(str(tmp_path))
     for run_id, unit, target in (
-        ("r1", make_unit(1), (committer_module, "unit_rows")),
+        ("r1", make_unit(1), (outcomes_module, "unit_rows")),
         ("r2", make_unit(2), (Lake, "add_files")),
     ):
         lease = Lease.acquire(lake.root, KEY, "/archive", run_id)
@@ -198,7 +198,7 @@ def test_a_forgotten_video_is_as_new(tmp_path: Path) -> None:
     back, other = make_unit(1), make_unit(2)
     commit(lake, back, other)
     retire(lake, back)
-    forget(lake, pa.array([back.video.video_id]), KEY)
+    forget(lake, pa.array([back.video.video_id]), KEY, "r2")
     assert finished_units(lake, KEY, ["unit_id"])["unit_id"].to_pylist() == [other.unit_id]
     commit(lake, back, run_id="r2")
     assert {row["unit_id"] for row in seen(lake)} == {back.unit_id, other.unit_id}

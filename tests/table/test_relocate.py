@@ -13,10 +13,11 @@ from test_committer import Died, die
 from shotlake.config import TableConfig
 from shotlake.records import MediaInfo, Video, WorkUnit, segment_id
 from shotlake.table import relocate as relocate_module
-from shotlake.table.committer import Committer, recover
+from shotlake.table.committer import Committer
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
+from shotlake.table.outcomes import recover
 from shotlake.table.readers import balance, latest_videos, live_segments
 from shotlake.table.relocate import Move, relocate
 from shotlake.table.rows import video_rows

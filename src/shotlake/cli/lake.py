@@ -50,17 +50,36 @@ def erase(
     reason: Annotated[str, typer.Option(help="Kept with who and when; no content is.")],
     uri: Annotated[str | None, typer.Option(help="One object.")] = None,
     prefix: Annotated[str | None, typer.Option(help="Every object below it.")] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for runs that may still write it.")] = 0,
     config: ConfigFile = None,
     sets: Sets = None,
     lake: LakeRoot = None,
     as_json: AsJson = False,
 ) -> int:
-    """Remove every trace of videos from the tables and prove it by reading the lake; exit 1 if a trace is left."""
-    from shotlake.flow.upkeep import erase_videos
+    """Remove every trace of videos from the lake and prove it by searching it.
 
-    done = erase_videos(uri, prefix, reason, load(config, sets, lake))
+    A run that is at work drops them at its next commit; until then the erasure is `pending`, and the next erase,
+    maintain or repair finishes it. Exit 1 if a trace is left although nobody is at work.
+    """
+    from shotlake.flow.erasure import erase_videos
+
+    done = erase_videos(uri, prefix, reason, load(config, sets, lake), wait)
     print_counts(done, as_json)
-    return 1 if done["traces"] else 0
+    return 1 if done["traces"] and not done["waits_for"] else 0
+
+
+@app.command(epilog="Example: shotlake unerase s3://archive/a.mp4 --lake ./lake")
+def unerase(
+    uri: Annotated[str, typer.Argument(help="The object, as it was erased; the lake keeps no name of it.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Let a video that was erased come back with the next backfill that lists it."""
+    from shotlake.flow.erasure import unerase_video
+
+    return print_counts(unerase_video(uri, load(config, sets, lake)), as_json)
 
 
 @cost_app.command("report", epilog="Example: shotlake cost report --lake ./lake")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from shotlake.catalog.sources import span
 from shotlake.config import Config
 from shotlake.flow.build_index import build_index, is_behind
+from shotlake.flow.erasure import finish_erasures
 from shotlake.flow.interrupt import Interruptible
 from shotlake.flow.plan import plan_wave
 from shotlake.flow.pools import run_blocks
@@ -64,6 +65,8 @@ def backfill(
                             progress("videos", run.ledger.n_done, run.ledger.videos["listed"])
                         run.end_wave()
                 supersede(found, run)  # a changed object's old rows, once the new ones are in
+        if run.has_erased:
+            finish_erasures(lake, config)
         run.pool()  # a row a video and scene, of its segments
         if build and (run.has_news or is_behind(config, space)):
             with run.measured("index"):

@@ -2,6 +2,8 @@
 
 videos  listed  = indexed + partial + unchanged + skipped + failed + deferred      (vanished apart)
 cells   planned = written + lost + deferred
+
+What was booked is taken back where its video was erased meanwhile, or its data file removed before it was committed.
 """
 
 from __future__ import annotations
@@ -87,12 +89,16 @@ class Ledger:
     cells: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     devices: Counter[str] = field(default_factory=Counter)  # units by what decoded their pictures
+    skips: Counter[str] = field(default_factory=Counter)  # skipped objects by their reason
     covered_us: int = 0
     failed_new: int = 0
     watched: set[str] = field(default_factory=set)  # ids of videos of which somebody wants to know whether they ended
     done: set[str] = field(default_factory=set)  # those of them that did
     _open: dict[str, _Open] = field(default_factory=dict)
     _open_cells: dict[str, int] = field(default_factory=dict)  # by unit
+    _ended: dict[str, str] = field(default_factory=dict)  # class of the videos of this wave that ended
+    _erased: set[str] = field(default_factory=set)  # open videos of this wave that were erased
+    _lost_cells: int = 0  # of units whose data files were removed by others
 
     def expect(self, video_id: str, units: Sequence[WorkUnit], done: Iterable[tuple[str, str]] = ()) -> None:
         """A video whose `units` are about to run; `done` are (status, code) of units that earlier runs finished."""
@@ -129,12 +135,61 @@ class Ledger:
         if video.units > 0:
             return None
         del self._open[video_id]
-        self._end(video_id)
         status, code = video_status(video.outcomes)
+        if video_id in self._erased:
+            self.skip_erased()
+            return None
+        if status != "failed" or not outcome.retryable:
+            self._end(video_id)
+        self._ended[video_id] = status
         self.videos["deferred"] -= 1
         self.videos[status] += 1
         self.failed_new += status == "failed"
         return status, code
+
+    def skip_erased(self) -> None:
+        """A video that was to do turned out to be erased."""
+        self.videos["deferred"] -= 1
+        self.videos["skipped"] += 1
+        self.skips["erased"] += 1
+
+    def drop_unit(self, outcome: UnitOutcome) -> None:
+        """Take a closed unit back whose video was erased before it was committed: as if it had never been listed."""
+        self.cells["planned"] -= self._take_back(outcome)
+        video_id = outcome.unit.video.video_id
+        if video_id in self._open:
+            self._erased.add(video_id)
+        elif self._reopen(video_id):
+            self.skip_erased()
+
+    def defer_unit(self, outcome: UnitOutcome) -> None:
+        """Take a closed unit back whose data file is gone: the next run does it."""
+        self._lost_cells += self._take_back(outcome)
+        self._reopen(outcome.unit.video.video_id)
+
+    def end_wave(self) -> None:
+        """What was booked so far stays."""
+        self._ended.clear()
+        self._erased.clear()
+
+    def _take_back(self, outcome: UnitOutcome) -> int:
+        """The cells that are neither written nor lost any more."""
+        lost = sum(part.n_cells for part in outcome.lost)
+        self.cells.subtract({"written": outcome.written, "lost": lost})
+        self.covered_us -= outcome.covered_us
+        self.codes.subtract([outcome.code] if outcome.code else [])
+        self.devices.subtract([outcome.device] if outcome.device else [])
+        return outcome.written + lost
+
+    def _reopen(self, video_id: str) -> bool:
+        """True if the video had ended; it is deferred now."""
+        status = self._ended.pop(video_id, "")
+        if status:
+            self.videos[status] -= 1
+            self.videos["deferred"] += 1
+            self.failed_new -= status == "failed"
+            self.done.discard(video_id)
+        return bool(status)
 
     def _end(self, video_id: str) -> None:
         if video_id in self.watched:
@@ -142,7 +197,7 @@ class Ledger:
 
     def close(self) -> None:
         """Cells of units that did not end were deferred."""
-        self.cells["deferred"] = sum(self._open_cells.values())
+        self.cells["deferred"] = sum(self._open_cells.values()) + self._lost_cells
 
     @property
     def balanced(self) -> bool:
@@ -156,7 +211,8 @@ class Ledger:
         names = ("listed", *VIDEO_CLASSES, "vanished")
         videos = {name: self.videos[name] for name in names} | {"failed_new": self.failed_new}
         cells = {name: self.cells[name] for name in ("planned", "written", "lost", "deferred")}
-        return {"videos": videos, "cells": cells, "balanced": self.balanced}
+        skips = {reason: n for reason, n in sorted(self.skips.items()) if n}
+        return {"videos": videos, "skips": skips, "cells": cells, "balanced": self.balanced}
 
 
 def video_status(units: list[tuple[str, str]]) -> tuple[str, str]:

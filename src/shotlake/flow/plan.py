@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from shotlake.catalog.changes import VideoUnits, earlier_units
 from shotlake.catalog.units import pack_blocks, plan_units, unit_cost_us
 from shotlake.config import CatalogConfig, Config
-from shotlake.errors import RETRYABLE_CODES, ModelNotNamed
+from shotlake.errors import RETRYABLE_CODES, ErasedContent, ModelNotNamed
 from shotlake.flow.ledger import add_usage
 from shotlake.flow.pools import Block, probe_videos
 from shotlake.flow.portions import Scope
@@ -24,6 +24,7 @@ from shotlake.flow.steps import unit_batch
 from shotlake.records import ClipSpec, MediaInfo, UnitOutcome, Usage, Video, WorkUnit
 from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units
 from shotlake.table.rows import video_rows
+from shotlake.table.tombstones import NOTHING, Signs
 
 FILES_A_WAVE = 50  # so that a small archive is committed as it goes, and a large one in large files
 MIN_ROWS = 256
@@ -54,7 +55,9 @@ class Probes:
 def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     """Probe the videos, record what they are, and cut them into blocks of units; unreadable ones fail here."""
     config, space = run.config, run.space
-    found = probe(wave, space.key, config)
+    wave = run.begin_wave(wave)
+    found = probe(wave, space.key, config, run.tombstones.signs)
+    wave = _not_erased(wave, found, run)
     media = found.media
     add_usage(run.stages, "decode", found.usage)
     check_model(found.hours, config)
@@ -74,13 +77,25 @@ def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     return Plan([unit_batch(block, media) for block in packed], min(config.table.rows_per_file, rows_each))
 
 
-def probe(wave: list[Video], key: str, config: Config) -> Probes:
-    """Open the videos, by the engine of the configuration."""
+def _not_erased(wave: list[Video], found: Probes, run: Run) -> list[Video]:
+    """Without those whose content was erased under another name; nothing is written of them."""
+    kept = []
+    for video in wave:
+        failed = found.failed.get(video.video_id)
+        if failed is not None and failed.code == ErasedContent.code:
+            run.ledger.skip_erased()
+        else:
+            kept.append(video)
+    return kept
+
+
+def probe(wave: list[Video], key: str, config: Config, signs: Signs = NOTHING) -> Probes:
+    """Open the videos, by the engine of the configuration; those that may be erased content are read as a whole."""
     media: dict[str, MediaInfo] = {}
     failed: dict[str, UnitOutcome] = {}
     used = Usage()
     units = [WorkUnit(video, key, 0, 0) for video in wave]
-    for unit, found in zip(units, probe_videos(units, config)):
+    for unit, found in zip(units, probe_videos(units, config, signs)):
         used += found.usage
         video_id = unit.video.video_id
         if found.code:

@@ -82,7 +82,7 @@ def _ranges(lake: Lake, embed_key: str) -> list[UriRange]:
 def _pool(lake: Lake, embed_key: str, within: UriRange, run_id: str) -> int:
     behind = _behind(lake, embed_key, within)
     outdated = behind.filter(pc.is_valid(behind["n_segments"]))
-    delete_videos(lake, "pooled", pc.unique(outdated["video_id"].combine_chunks()), embed_key)
+    delete_videos(lake, "pooled", pc.unique(outdated["video_id"].combine_chunks()), embed_key, run_id)
     app = f"{run_id}/pooled"  # a commit whose answer is lost is made again, and once
     numbers = count(lake.transaction_version("pooled", app) + 1)
     for rows in _commits(lake, behind, {"embed_key": embed_key, "run_id": run_id}):

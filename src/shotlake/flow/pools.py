@@ -23,6 +23,7 @@ from shotlake.errors import ShotlakeError
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.steps import Batch, DecodeUnits, EmbedClips, Probed, WriteVectors, probe_batch, probed_rows
 from shotlake.records import ClipSpec, WorkUnit, work_unit_to_json
+from shotlake.table.tombstones import NOTHING, Signs
 
 Block = dict[str, list[str]]
 Report = dict[str, Any]
@@ -220,17 +221,17 @@ def _written(write: WriteVectors, batches: list[Batch]) -> Report:
     return dict(json.loads(write(whole)["report"][0]))
 
 
-def probe_videos(units: list[WorkUnit], config: Config) -> Iterator[Probed]:
+def probe_videos(units: list[WorkUnit], config: Config, signs: Signs = NOTHING) -> Iterator[Probed]:
     """What each unit's container says of itself, in the order of the units, by the engine of the configuration."""
     texts = [work_unit_to_json(unit) for unit in units]
     if config.flow.engine == "local":
-        yield from probed_rows(probe_batch({"unit": np.array(texts, dtype=object)}, config.decode))
+        yield from probed_rows(probe_batch({"unit": np.array(texts, dtype=object)}, config.decode, signs))
         return
     import ray.data
 
     _quiet()
     slices = [pa.table({"unit": texts[i : i + PROBE_VIDEOS]}) for i in range(0, len(texts), PROBE_VIDEOS)]
-    options = {"fn_args": (config.decode,), "batch_size": None, "num_cpus": 0.5}
+    options = {"fn_args": (config.decode, signs), "batch_size": None, "num_cpus": 0.5}
     tasks = _rows(lambda: ray.data.from_arrow(slices).map_batches(probe_batch, **options))
     found = {row["unit"]: row for row in tasks}
     yield from (Probed.of(found[text]) for text in texts)

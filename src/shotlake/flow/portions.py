@@ -23,6 +23,7 @@ from shotlake.storage import NOT_UNICODE, OBJECTS
 from shotlake.table.erase import listed_again
 from shotlake.table.lake import Lake
 from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units, known_videos, newest, sampled_uris
+from shotlake.table.tombstones import Signs, Tombstones
 
 CUT_EVERY = 10_000  # objects of the last catalog between two cuts of a listing
 PORTION = 50_000  # listed objects that are compared with the lake together
@@ -49,6 +50,7 @@ class Portion:
     """
 
     counts: Counter[str]
+    skips: Counter[str]  # what is skipped by its reason
     skipped: pa.Table  # OBJECTS
     vanished: pa.Table
     replaced: pa.Table  # REPLACED
@@ -65,13 +67,14 @@ def portions(root: str, scope: Scope) -> Iterator[Portion]:
     )  # a flat prefix can be cut by what was there the last time only
     config = scope.config.catalog
     metadata = metadata_of(root, config)
+    signs = Tombstones.of(scope.lake.root).signs
     pages = list_archive(root, config, scope.lake.root, cuts, delta_rows(root))
     for found in _parts(pages):
         last = pc.max(found.filter(_is_named(found))["uri"]).as_py()
         within = UriRange.between(start, last) if last else UriRange("", "")
-        yield _compared(found, within, root, scope, metadata)
+        yield _compared(found, within, root, scope, metadata, signs)
         start = within.end or start
-    yield _compared(OBJECTS.empty_table(), UriRange(start), root, scope, None)  # what vanished behind the last one
+    yield _compared(OBJECTS.empty_table(), UriRange(start), root, scope, None, signs)  # vanished at the end
 
 
 def _parts(pages: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -91,13 +94,18 @@ def _is_named(found: pa.Table) -> pa.ChunkedArray:
     return pc.not_equal(found["reason"], NOT_UNICODE)
 
 
-def _compared(found: pa.Table, within: UriRange, root: str, scope: Scope, metadata: Metadata | None) -> Portion:
+def _compared(
+    found: pa.Table, within: UriRange, root: str, scope: Scope, metadata: Metadata | None, signs: Signs
+) -> Portion:
     lake, key, again = scope.lake, scope.space.key, scope.again
     skipped = found.filter(pc.not_equal(found["reason"], ""))
     listed = videos_in(found, default_collection(root), scope.config.catalog)
     listed = metadata.fill(listed) if metadata else listed
+    n_listed = len(listed)
+    listed = listed.filter(pc.invert(_has_sign(listed, signs)))
     back, erased = listed_again(lake, listed["video_id"].combine_chunks(), key)
     listed = listed.filter(pc.invert(pc.is_in(listed["video_id"], erased)))
+    n_erased = n_listed - len(listed)
     ever = known_videos(lake, root, within)
     known = newest(ever, "uri", "at")
     changes = compare(listed, known)
@@ -109,7 +117,7 @@ def _compared(found: pa.Table, within: UriRange, root: str, scope: Scope, metada
     waiting = listed.filter(pc.invert(pc.is_in(listed["video_id"], settled)))
     counts = Counter(
         listed=len(found),
-        skipped=len(skipped) + len(erased),
+        skipped=len(skipped) + n_erased,
         unchanged=len(standing.complete),
         failed=len(standing.exhausted),
         vanished=len(changes.vanished),
@@ -121,7 +129,16 @@ def _compared(found: pa.Table, within: UriRange, root: str, scope: Scope, metada
         waiting = waiting.filter(pc.is_in(waiting["video_id"], lost_with(units, again.codes)))
     new = skipped.filter(pc.and_not(_is_named(skipped), pc.is_in(skipped["uri"], before)))
     told = retold(changes.unchanged, known) if metadata else known.slice(0, 0)
-    return Portion(counts, new, changes.vanished, replaced, waiting, back, told)
+    skips = Counter(skipped["reason"].to_pylist()) + Counter(erased=n_erased)
+    return Portion(counts, skips, new, changes.vanished, replaced, waiting, back, told)
+
+
+def _has_sign(listed: pa.Table, signs: Signs) -> pa.Array:
+    """[N] True for objects whose name was erased, or in a store whose content was."""
+    if not signs:
+        return pa.repeat(False, len(listed))
+    rows = zip(*(listed[name].to_pylist() for name in ("uri", "etag", "size_bytes")))
+    return pa.array([signs.is_erased(uri) or signs.has_etag(uri, etag, size) for uri, etag, size in rows], pa.bool_())
 
 
 def _replaced(ever: pa.Table, listed: pa.Table, waiting: pa.Table) -> pa.Table:

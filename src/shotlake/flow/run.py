@@ -28,17 +28,20 @@ from shotlake.flow.portions import Scope
 from shotlake.flow.run_report import RunReport, RunStatus
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.steps import provenance
-from shotlake.records import UnitOutcome, Usage, WorkUnit
+from shotlake.records import UnitOutcome, Usage, Video, WorkUnit
 from shotlake.report.cost import run_cost
 from shotlake.report.focus import Charged, cost_rows
 from shotlake.report.meter import Meter
 from shotlake.report.prices import PriceBook, load_prices
 from shotlake.report.tree import ProcessTree
-from shotlake.table.committer import Committer, recover
+from shotlake.table.committer import Committer
+from shotlake.table.erase import record_erasure
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
+from shotlake.table.outcomes import recover
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import COSTS, RUNS
+from shotlake.table.tombstones import Signs, Tombstones
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,10 @@ class Run:
         self.prices = prices
         self._status: RunStatus = "complete"
         self._tally = UnitTally()
+        self.tombstones = Tombstones.of(lake.root)
+        self.has_erased = False  # content that was erased came in under another name
+        self._wave: list[Video] = []
+        self._lease: Lease | None = None
         self._committer: Committer | None = None
         self._clock, self._cpu_start = time.monotonic(), time.process_time()
         self._machines, self._actors = Machines(), {"decode": 1, "embed": 1}
@@ -158,9 +165,18 @@ class Run:
         return self.ledger.cells["written"] > 0
 
     def append(self, table: str, rows: pa.Table) -> None:
-        """Append rows of this run, once."""
+        """Append rows of this run, once; none that name a video that was erased."""
+        if "uri" in rows.column_names and (signs := self.look_for_erasures()):
+            rows = rows.filter(pa.array([not signs.is_erased(uri) for uri in rows["uri"].to_pylist()], pa.bool_()))
+            if not len(rows):
+                return
         self._sequence += 1
         self.lake.append(table, rows, (f"{self.run_id}/{table}", self._sequence))
+
+    def look_for_erasures(self) -> Signs:
+        """What is erased by now."""
+        self.tombstones.look()
+        return self.tombstones.signs
 
     @property
     def scope(self) -> Scope:
@@ -188,23 +204,27 @@ class Run:
     @contextmanager
     def committing(self, lease: Lease) -> Iterator[None]:
         """Reports that are taken in the block are committed under the lease; what is whole is committed at its end."""
-        self.epoch = lease.epoch
+        self.epoch, self._lease = lease.epoch, lease
         recover(self.lake, lease)
+        self.look_for_erasures()
         metadata = {"code_version": shotlake.__version__, "config_digest": self.config.digest()}
-        self._committer = Committer(self.lake, lease, self.run_id, self.config.table, metadata)
+        self._committer = Committer(self.lake, lease, self.run_id, self.config.table, metadata, self.tombstones)
+        lease.acknowledge(self.tombstones.number)  # nothing is at work yet
         try:
             yield
-        except CommitError as error:
-            if not isinstance(error, TooManyFailures):
-                raise
-            self._committer.close()
-            raise
-        except Interrupted:
-            self._committer.close()
+        except (TooManyFailures, Interrupted):
+            self._close_committer()
             raise
         else:
             with self.measured("write"):
-                self._committer.close()
+                self._close_committer()
+        finally:
+            self._committer = self._lease = None
+
+    def _close_committer(self) -> None:
+        if self._committer:
+            self._committer.close()
+            self._settle()
 
     def take(self, report: Report) -> list[UnitOutcome]:
         """Book a report of the writers and hand it to the committer; the units that are whole now.
@@ -219,10 +239,43 @@ class Run:
             self.tell()
         return outcomes
 
+    def begin_wave(self, wave: list[Video]) -> list[Video]:
+        """Those videos of a wave that were not erased since they were listed; it is known now what is at work."""
+        signs = self.look_for_erasures()
+        self._wave = [v for v in wave if not (signs.is_erased(v.uri) or signs.has_etag(v.uri, v.etag, v.size_bytes))]
+        for _ in range(len(wave) - len(self._wave)):
+            self.ledger.skip_erased()
+        return self._wave
+
     def end_wave(self) -> None:
-        """An execution is over: its tasks report nothing again."""
+        """An execution is over: its tasks report nothing again, and what is whole is committed."""
         if self._committer is not None:
+            with self.measured("write"):
+                self._committer.flush()
             self._committer.forget_replays()
+            self._settle()
+        self._wave = []
+        self.ledger.end_wave()
+        self._acknowledge()
+
+    def _settle(self) -> None:
+        """Take back what the committer could not commit."""
+        if self._committer is None:
+            return
+        for outcome in self._committer.take_lost():
+            self.ledger.defer_unit(outcome)
+        for outcome in self._committer.take_dropped():
+            self.ledger.drop_unit(outcome)
+            video = outcome.unit.video
+            if not self.tombstones.signs.is_erased(video.uri):  # its content was, under another name
+                record_erasure(self.lake, {video.video_id: video.uri}, new_run_id(), reason="erased content came back")
+                self.has_erased = self.tombstones.look()
+
+    def _acknowledge(self) -> None:
+        """Tell who erases that nothing of it is at work here any more."""
+        signs = self.tombstones.signs
+        if self._committer and self._lease and not any(signs.is_erased(video.uri) for video in self._wave):
+            self._lease.acknowledge(self._committer.seen_erasure)
 
     def tell(self) -> None:
         """A row in `runs` with the run as it stands, for who looks at the lake meanwhile."""
@@ -235,6 +288,11 @@ class Run:
             raise CommitError("nothing is committed outside of Run.committing()")
         with self.measured("write"):
             self._committer.add(files, outcomes)
+        self._book(outcomes)
+        self._settle()
+        self._acknowledge()
+
+    def _book(self, outcomes: Sequence[UnitOutcome]) -> None:
         for outcome in outcomes:
             add_usage(self.stages, "decode", outcome.usage)
             video = self.ledger.close_unit(outcome)
@@ -280,7 +338,7 @@ class Run:
         row = {
             "run_id": self.run_id,
             "status": status,
-            "roots": self.roots,
+            "roots": [root for root in self.roots if not self.tombstones.signs.is_erased(root)],
             "embed_key": self.space.key,
             "model_id": self.space.encoder.fingerprint.model_id,
             "code_version": shotlake.__version__,

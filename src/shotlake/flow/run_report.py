@@ -52,7 +52,7 @@ class RunReport:
             "run_id": self.run_id,
             "status": self.status,
             **self.ledger.to_json(),
-            "failures": dict(sorted(self.ledger.codes.items())),
+            "failures": {code: n for code, n in sorted(self.ledger.codes.items()) if n},
             "actors": dict(self.actors),
             "decoded_on": {device: self.ledger.devices[device] for device in ("cpu", "nvdec")},
             "video_hours": self.video_hours,

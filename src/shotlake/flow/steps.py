@@ -18,11 +18,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import shotlake
+from shotlake import storage
 from shotlake.catalog.subtitles import read_subtitles
 from shotlake.config import DecodeConfig, EmbedConfig
 from shotlake.decode.decoder import ClipDecoder, decoder_versions
 from shotlake.decode.prober import VideoProber
-from shotlake.errors import BadClip, NonFiniteVector, Policy, ShotlakeError
+from shotlake.errors import BadClip, ErasedContent, NonFiniteVector, Policy, ShotlakeError
 from shotlake.records import (
     SPACES,
     ClipBatch,
@@ -30,6 +31,7 @@ from shotlake.records import (
     MediaInfo,
     UnitOutcome,
     Usage,
+    Video,
     WorkUnit,
     media_from_json,
     media_to_json,
@@ -39,6 +41,7 @@ from shotlake.records import (
 from shotlake.report.meter import Meter
 from shotlake.table.files import write_segments
 from shotlake.table.schemas import SEGMENTS
+from shotlake.table.tombstones import NOTHING, Signs
 
 if TYPE_CHECKING:  # torch is imported where clips are embedded: decoders and writers start without it
     from shotlake.embed.encoder import Encoder
@@ -70,10 +73,10 @@ class Probed:
         return cls(media, str(row["code"]), str(row["message"]), usage)
 
 
-def probe_batch(batch: Batch, config: DecodeConfig) -> Batch:
+def probe_batch(batch: Batch, config: DecodeConfig, signs: Signs = NOTHING) -> Batch:
     """unit [B] JSON, one a video -> unit, media, code, message, usage [B]."""
     with VideoProber(config) as prober:
-        rows = [(str(text), *_probe_one(work_unit_from_json(str(text)), prober)) for text in batch["unit"]]
+        rows = [(str(text), *_probe_one(work_unit_from_json(str(text)), prober, signs)) for text in batch["unit"]]
     names = ("unit", "media", "code", "message", "usage")
     return {name: np.array(values, dtype=object) for name, values in zip(names, zip(*rows))}
 
@@ -84,17 +87,32 @@ def probed_rows(batch: Batch) -> Iterator[Probed]:
         yield Probed.of(dict(zip(batch, values)))
 
 
-def _probe_one(unit: WorkUnit, prober: VideoProber) -> tuple[str, str, str, str]:
+def _probe_one(unit: WorkUnit, prober: VideoProber, signs: Signs) -> tuple[str, str, str, str]:
     media, code, message = MediaInfo(), "", ""
     meter = Meter("thread")
     with meter:
         try:
+            check_not_erased(unit.video, signs)
             media = prober(unit.video)
         except ShotlakeError as error:
             if error.policy is Policy.ABORT:
                 raise
             code, message = error.code, error.message
     return media_to_json(media), code, message, json.dumps(asdict(meter.usage + prober.usage))
+
+
+def check_not_erased(video: Video, signs: Signs) -> None:
+    """Errors: ErasedContent if the object has the content of one that was erased under another name.
+
+    Only an object of the same size is read for it.
+    """
+    if not signs.may_be_erased(video.size_bytes):
+        return
+    with storage.open_object(video.uri, video.etag, video.size_bytes) as reader:
+        while reader.read(storage.BLOCK_BYTES):
+            pass
+        if signs.is_erased_content(reader.content_sha256):
+            raise ErasedContent("an object of this content was erased; `shotlake unerase` takes its uri")
 
 
 class DecodeUnits:

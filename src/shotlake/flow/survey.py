@@ -58,8 +58,9 @@ def survey(root: str, run: Run) -> Survey:
     with run.measured("list"):
         for part in portions(root, run.scope):
             if len(part.back):
-                forget(run.lake, part.back, run.space.key)
+                forget(run.lake, part.back, run.space.key, run.run_id)
             run.ledger.videos.update(part.counts)
+            run.ledger.skips.update(part.skips)
             _record_skipped(part.skipped, root, run)
             _record(part.vanished, {"status": "vanished", "reason": "not listed"}, run)  # its segments stay
             _record(part.told, {}, run)

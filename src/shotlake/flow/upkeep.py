@@ -1,49 +1,49 @@
-"""What a lake needs beside runs: maintenance, a moved archive, the erasure of videos. Each under its lease."""
+"""What a lake needs beside runs: maintenance, a moved archive, columns of a later version. Each under its lease."""
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from shotlake import storage
 from shotlake.catalog.changes import match_moved
 from shotlake.catalog.listing import default_collection, list_archive, videos_in
 from shotlake.config import Config
-from shotlake.errors import SourceMissing, UsageError
-from shotlake.flow.build_index import build_index
-from shotlake.flow.generations import forget_videos
+from shotlake.errors import SourceMissing
+from shotlake.flow.erasure import finish_erasures
 from shotlake.flow.index_source import index_root
 from shotlake.flow.pooled import pool_videos
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.index.prune import prune
 from shotlake.index.publish import list_embed_keys
-from shotlake.table.committer import Committer, recover
-from shotlake.table.erase import erase, find_videos
+from shotlake.table.committer import Committer
+from shotlake.table.erase import erased_videos, record_erasure
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import maintain
 from shotlake.table.migrate import migrate
+from shotlake.table.outcomes import recover
 from shotlake.table.readers import latest_videos, written_fingerprints
 from shotlake.table.relocate import Move, relocate
+from shotlake.table.tombstones import Tombstones
 
 
 def maintain_lake(config: Config) -> dict[str, Any]:
     """Delete retired rows, join small files, checkpoint, remove what no version refers to; pool what is not pooled yet.
 
-    Of the index of every space `index.keep_generations` are left. Errors: LeaseHeld.
+    Of the index of every space `index.keep_generations` are left. Pending erasures are finished, if they can be.
+    Errors: LeaseHeld.
     """
     lake, run_id = Lake.open(config.lake), new_run_id()
     done = asdict(maintain(lake, run_id, config.table))
     pooled = sum(pool_videos(lake, key, run_id, config.table.lease_s) for key in written_fingerprints(lake))
     root, keep = index_root(lake), config.index.keep_generations
     removed = sum(len(prune(root, key, keep)) for key in list_embed_keys(root))
-    return {**done, "videos_pooled": pooled, "index_files_removed": removed}
+    erasures = finish_erasures(lake, config).status
+    return {**done, "videos_pooled": pooled, "index_files_removed": removed, "erasures": erasures}
 
 
 def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, Any]:
@@ -58,39 +58,27 @@ def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, 
         raise SourceMissing(f"the lake knows nothing of {old!r}; give the root as it was backfilled")
     found = pa.Table.from_batches(list_archive(new, config.catalog, lake.root), storage.OBJECTS)
     listed = videos_in(found, default_collection(new), config.catalog)
-    moves = [Move(old_id, video) for old_id, video in match_moved(listed, known, new, old)]
     with Lease.acquire(lake.root, space.key, new, run_id, config.table.lease_s) as lease:
         recover(lake, lease)
+        moves = [Move(*pair) for pair in match_moved(_not_erased(lake, listed), known, new, old)]
+        moves = _without_erased(lake, moves)
         totals = relocate(lake, Committer(lake, lease, run_id, config.table), moves, space.key, new)
+    late = {move.new.video_id: move.new.uri for move in moves if move not in _without_erased(lake, moves)}
+    if late:  # erased under the old name while it got its new one
+        record_erasure(lake, late, run_id, reason="erased while its archive moved")
+        finish_erasures(lake, config)
     return {"listed": len(listed), "moved": len(moves), "units": totals.units, "rows": totals.rows}
 
 
-def erase_videos(uri: str | None, prefix: str | None, reason: str, config: Config) -> dict[str, Any]:
-    """Remove every trace of an object, or of all objects under a prefix, and search the tables for what is left.
+def _without_erased(lake: Lake, moves: list[Move]) -> list[Move]:
+    erased = set(erased_videos(lake).to_pylist())
+    return [move for move in moves if move.old_video_id not in erased]
 
-    In the index of every space the shards that held them are written again without them, and earlier generations and
-    unfinished builds are removed. Where the recall cannot be measured any more (too few queries are left), the index of
-    the configured space is built again; another one is named among the traces.
-    Errors: UsageError (neither or both given), SourceMissing (nothing of it in the lake).
-    """
-    if (uri is None) == (prefix is None):
-        raise UsageError("give --uri or --prefix: which video, or below which prefix")
-    lake = Lake.open(config.lake)
-    start = storage.normalise(uri or prefix or "")
-    below = pc.starts_with(pc.field("uri"), start.rstrip("/") + "/")
-    videos = find_videos(lake, pc.field("uri") == start if uri else below)
-    if not videos:
-        raise SourceMissing(
-            f"the lake knows no video {'named' if uri else 'below'} {start!r}; `shotlake status` counts"
-        )
-    done = erase(lake, videos, new_run_id(), getpass.getuser(), reason, config.table)
-    n_files, held = forget_videos(lake, list(videos), config.index)
-    if held and (space := open_space(config)).key in held:
-        del held[space.key]
-        build_index(config, space)
-        n_files += len(prune(index_root(lake), space.key, keep=1, grace=timedelta(0)))
-    traces = [*done.traces, *(f"index/{key}: {why}" for key, why in held.items())]
-    return {**asdict(done), "traces": traces, "index_files": n_files}
+
+def _not_erased(lake: Lake, listed: pa.Table) -> pa.Table:
+    """Without objects of names that were erased."""
+    signs = Tombstones.of(lake.root).signs
+    return listed.filter(pa.array([not signs.is_erased(uri) for uri in listed["uri"].to_pylist()], pa.bool_()))
 
 
 def migrate_lake(config: Config) -> dict[str, Any]:

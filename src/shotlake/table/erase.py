@@ -1,55 +1,51 @@
 """Erasure: the rows of some videos, the files that ever held them, and the log's words about them are removed.
 
-First the videos are retired as erased, which readers and indexes obey at once; then rows, files and log. Every step can
-be made again. Older versions of the touched tables cannot be read afterwards: that is the point.
+First the tombstones (see tombstones.py), which runs obey from their next commit on; then the videos are retired, which
+readers and indexes obey; then rows, files and log are swept, under the lease of maintenance. Every step can be made
+again, by whoever finds a tombstone that is not closed. Files of live runs are spared: a run removes its own.
+Older versions of the touched tables cannot be read afterwards: that is the point.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from shotlake import storage
-from shotlake.config import TableConfig
 from shotlake.errors import NotFound
-from shotlake.table.committer import complete_commits
-from shotlake.table.lake import Lake, delta_errors
-from shotlake.table.lease import Lease
-from shotlake.table.maintenance import LEASE_KEY, blank_videos, checkpoint, delete_videos
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Holder, live_holders
+from shotlake.table.maintenance import LEASE_KEY, blank_rows, checkpoint, delete_rows, delete_videos, forget, unneeded
+from shotlake.table.outcomes import BLANKED, remove_outcomes, shut_out
 from shotlake.table.readers import retired_videos
 from shotlake.table.rewrite import data_files
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import ERASURES, RETIRED, TABLES
+from shotlake.table.tombstones import ErasedVideo, Tombstones
+from shotlake.table.traces import Sought, holds, scrubbed
 
 log = logging.getLogger(__name__)
 
 ERASED = "erased"
 VIDEO_TABLES = [name for name, schema in TABLES.items() if "video_id" in schema.names]
-# The accounts of a run stay, without a word about the video: how many cells were planned, written and lost.
-BLANKED = {"units": ("uri", "content_sha256"), "failures": ("uri", "message")}
-LOG_RETENTION = "delta.logRetentionDuration"
 
 
 @dataclass(frozen=True, slots=True)
-class Erasure:
-    """What was removed, and the proof: `objects_read` were searched afterwards, `traces` still name a video."""
+class Swept:
+    """How many rows were deleted or blanked, and how many files that no version refers to were removed."""
 
-    erasure_id: str
-    n_videos: int
-    n_rows: int
-    n_files: int
-    objects_read: int
-    traces: tuple[str, ...]
+    n_rows: int = 0
+    n_files: int = 0
+
+    def __add__(self, other: Swept) -> Swept:
+        return Swept(self.n_rows + other.n_rows, self.n_files + other.n_files)
 
 
 def find_videos(lake: Lake, selection: pc.Expression) -> dict[str, str]:
@@ -77,114 +73,197 @@ def listed_again(lake: Lake, listed: pa.Array, embed_key: str) -> tuple[pa.Array
     return listed.filter(pc.and_not(pc.is_in(listed, retired_videos(lake, embed_key)), erased)), listed.filter(erased)
 
 
-def erase(
-    lake: Lake, videos: dict[str, str], run_id: str, requested_by: str, reason: str, config: TableConfig
-) -> Erasure:
-    """Remove every trace of `videos` (uri by video_id) from the tables, and search for what is left.
+def record_erasure(
+    lake: Lake, videos: Mapping[str, str], erasure_id: str, requested_by: str = "", reason: str = ""
+) -> int:
+    """Say that videos (uri by video_id) are erased: from now on nobody shows them and no run commits them.
 
-    The row in `erasures` keeps who, when and how many, no content. Errors: LeaseHeld while maintenance is at work.
+    Gives the number of the erasure. The row in `erasures` keeps who, when and how many, no content.
     """
-    ids = pa.array(list(videos), pa.string())
-    with Lease.acquire(lake.root, LEASE_KEY, "/", run_id, config.lease_s):
-        complete_commits(lake)
-        _retire(lake, videos, run_id)
-        n_rows = sum(_delete(lake, table, ids) for table in VIDEO_TABLES)
-        n_files = sum(_remove_files(lake, table, ids) for table in VIDEO_TABLES)
-        _shorten_logs(lake, VIDEO_TABLES)
-        read, traces = search_traces(lake, videos.values())
-        row = {"erasure_id": run_id, "requested_by": requested_by, "reason": reason, "at": datetime.now(UTC)}
-        counts = {"n_videos": len(videos), "n_rows": n_rows, "n_files": n_files}
-        lake.append("erasures", table_of(ERASURES, [{**row, **counts}]), (f"{run_id}/erasures", 1))
-    log.info("erasure_id=%s videos=%d rows=%d files=%d traces=%d", run_id, len(videos), n_rows, n_files, len(traces))
-    return Erasure(run_id, len(videos), n_rows, n_files, read, tuple(traces))
+    number = Tombstones.of(lake.root).add(erasure_id, _described(lake, videos))
+    _retire(lake, videos, erasure_id)
+    _tell(lake, erasure_id, requested_by, reason, len(videos), Swept())
+    log.info("erasure_id=%s number=%d videos=%d", erasure_id, number, len(videos))
+    return number
 
 
-def search_traces(lake: Lake, uris: Iterable[str]) -> tuple[int, list[str]]:
-    """(objects read, those that hold one of the uris): every byte under `tables`, and every uri in Parquet files."""
-    names, root = list(uris), storage.join(lake.root, "tables")
-    objects = storage.names(root)
-    return len(objects), [name for name in objects if _is_trace(storage.join(root, name), names)]
+def sweep(lake: Lake, run_id: str) -> Swept:
+    """Remove what there is of every erasure that is not closed. The caller holds the lease of maintenance."""
+    sought = sought_now(lake)
+    if not sought:
+        return Swept()
+    remove_outcomes(lake)
+    _retire(lake, sought.video_ids, run_id)
+    n_rows = sum(_delete(lake, table, sought) for table in (*VIDEO_TABLES, "runs"))
+    n_files = sum(_remove_files(lake, table, sought) for table in (*VIDEO_TABLES, "runs"))
+    for table in (*VIDEO_TABLES, "runs"):
+        _scrub_log(lake, table, sought)
+    _forget_roots(lake, sought)
+    return Swept(n_rows, n_files)
 
 
-def _is_trace(object_uri: str, uris: Sequence[str]) -> bool:
-    data = storage.read_bytes(object_uri)
-    if object_uri.endswith(".checkpoint.parquet"):  # compressed: its words are looked at, not its bytes
-        data = json.dumps(pq.read_table(io.BytesIO(data)).to_pylist(), default=str, ensure_ascii=False).encode()
-    elif object_uri.endswith(".parquet") and _holds(data, "uri", uris):
-        return True
-    return any(spelling in data for uri in uris for spelling in _spellings(uri))
+def sought_now(lake: Lake) -> Sought:
+    """What the erasures that are not closed yet look for."""
+    tombstones = Tombstones.of(lake.root)
+    ids = {video_id for erasure in tombstones.pending for video_id in erasure.videos}
+    return Sought(frozenset(ids), tombstones.signs)
 
 
-def _spellings(uri: str) -> set[bytes]:
-    """As it is, as text in JSON, and as text in JSON in JSON, which the log's statistics are."""
-    once = json.dumps(uri, ensure_ascii=False)[1:-1]
-    return {text.encode() for text in (uri, once, json.dumps(once, ensure_ascii=False)[1:-1])}
+def close_erasures(lake: Lake, up_to: int, swept: Swept) -> list[str]:
+    """Nothing of the erasures up to a number was found any more: write that down; ids of those that are closed."""
+    tombstones = Tombstones.of(lake.root)
+    closed = [erasure for erasure in tombstones.pending if erasure.number <= up_to]
+    for erasure in closed:
+        _tell_again(lake, erasure.erasure_id, swept)
+        tombstones.close(erasure.number)
+    return [erasure.erasure_id for erasure in closed]
 
 
-def _retire(lake: Lake, videos: dict[str, str], run_id: str) -> None:
+def unerase(lake: Lake, uri: str, run_id: str) -> int:
+    """Let objects of a name, and what was erased under it, come back; how many videos that were.
+
+    The caller holds the lease of maintenance. The tombstone goes last: until then the same call can be made again.
+    """
+    tombstones = Tombstones.of(lake.root)
+    ids = tombstones.ids_of(uri)
+    if ids:
+        forget(lake, pa.array(ids, pa.string()), None, run_id)
+        tombstones.lift(run_id, uri)
+    return len(ids)
+
+
+@dataclass(slots=True)
+class Writers:
+    """Runs and builds that were alive when this was made, and may still write what was erased by then."""
+
+    lake: Lake
+    number: int  # the erasure that they have to acknowledge
+    run_id: str  # ours
+    lease_s: float
+    _alive: list[tuple[Holder, bytes, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        others = [holder for holder in live_holders(self.lake.root) if holder.owner.run_id != self.run_id]
+        now = time.monotonic()
+        self._alive = [(h, h.read_beat(), now) for h in others if not h.key.startswith(f"{LEASE_KEY}/")]
+
+    def left(self) -> list[str]:
+        """Run ids of those that have neither ended nor acknowledged, nor been silent for a lease and shut out."""
+        now, alive = time.monotonic(), []
+        for holder, beat, since in self._alive:
+            if holder.is_over() or holder.acknowledged() >= self.number:
+                continue
+            found = holder.read_beat()
+            if found == beat and now - since > max(self.lease_s, holder.owner.lease_s):
+                shut_out(self.lake, holder.expire(self.run_id))
+                continue
+            alive.append((holder, found, since if found == beat else now))
+        self._alive = alive
+        return [holder.owner.run_id for holder, _, _ in alive]
+
+
+def _described(lake: Lake, videos: Mapping[str, str]) -> Iterable[ErasedVideo]:
+    """The videos with what the lake knows of their content."""
+    mine = pc.field("video_id").isin(pa.array(list(videos), pa.string()))
+    listed = lake.read("videos", ["video_id", "etag", "size_bytes"], mine).to_pylist()
+    facts = {row["video_id"]: (row["etag"] or "", row["size_bytes"] or 0) for row in listed}
+    hashed = lake.read("units", ["video_id", "content_sha256"], mine & pc.field("content_sha256").is_valid())
+    contents = dict(zip(hashed["video_id"].to_pylist(), hashed["content_sha256"].to_pylist()))
+    for video_id, uri in videos.items():
+        etag, size_bytes = facts.get(video_id, ("", 0))
+        yield ErasedVideo(video_id, uri, etag, size_bytes, contents.get(video_id))
+
+
+def _retire(lake: Lake, video_ids: Iterable[str], run_id: str) -> None:
     known = set(erased_videos(lake).to_pylist())
-    at = datetime.now(UTC)
-    same = {"reason": ERASED, "run_id": run_id, "at": at}
-    rows = [{**same, "video_id": video_id} for video_id in videos if video_id not in known]
+    same = {"reason": ERASED, "run_id": run_id, "at": datetime.now(UTC)}
+    rows = [{**same, "video_id": video_id} for video_id in video_ids if video_id not in known]
     if rows:
         lake.append("retired", table_of(RETIRED, rows), (f"{run_id}/retired", 1))
 
 
-def _delete(lake: Lake, table: str, ids: pa.Array) -> int:
+def _delete(lake: Lake, table: str, sought: Sought) -> int:
     if table in BLANKED:
-        return blank_videos(lake, table, ids, BLANKED[table])
-    if table != "retired":
-        return delete_videos(lake, table, ids)
-    return sum(delete_videos(lake, table, ids, key) for key in _spaces(lake))  # not the erased ones: they have no space
+        return blank_rows(lake, table, lambda: sought.named, BLANKED[table])
+    if table == "runs":
+        return blank_rows(lake, table, lambda: sought.named, ("roots",))
+    if table == "retired":  # not the erased ones: they have no space
+        ids = pa.array(sorted(sought.video_ids), pa.string())
+        return sum(delete_videos(lake, table, ids, key) for key in _spaces(lake))
+    return delete_rows(lake, table, lambda: sought.rows)
 
 
 def _spaces(lake: Lake) -> list[str]:
     return [key for key in pc.unique(lake.read("retired", ["embed_key"])["embed_key"]).to_pylist() if key]
 
 
-def _remove_files(lake: Lake, table: str, ids: pa.Array) -> int:
-    """Remove the data files that no current version refers to and that hold one of the videos."""
-    root = lake.uri(table)
-    current = {file.path for file in data_files(lake, table)}
-    wanted, removed = ids.to_pylist(), 0
-    for name in storage.names(root):
-        if name in current or name.startswith("_delta_log/") or not name.endswith(".parquet"):
-            continue
-        uri = storage.join(root, name)
+def _remove_files(lake: Lake, table: str, sought: Sought) -> int:
+    """Remove the data files that no version refers to, of no live run, that name one of the videos."""
+    names = [name for name in storage.names(lake.uri(table)) if _is_data(name)]
+    removed = 0
+    for name in unneeded(lake, table, names):
+        uri = storage.join(lake.uri(table), name)
         try:
-            data = storage.read_bytes(uri)
+            is_trace = holds(uri, sought)
         except NotFound:  # a maintenance of before had listed it
             continue
-        if _holds(data, "video_id", wanted):
+        if is_trace:
             storage.delete(uri)
             removed += 1
     return removed
 
 
-def _holds(data: bytes, column: str, values: Sequence[str]) -> bool:
-    file = pq.ParquetFile(io.BytesIO(data))
-    if column not in file.schema_arrow.names:
-        return False
-    found = file.read([column])[column].cast(pa.string())  # deltalake writes string views
-    return bool(pc.any(pc.is_in(found, pa.array(values, pa.string()))).as_py())
+def _is_data(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith("_delta_log/")
 
 
-def _shorten_logs(lake: Lake, tables: Sequence[str]) -> None:
-    """Put a checkpoint in the place of each log, whose entries carry least and greatest uris of removed files."""
-    kept = {name: lake.table(name).metadata().configuration.get(LOG_RETENTION) for name in tables}
-    for name in tables:
-        _keep_log(lake, name, "interval 0 seconds")
-        checkpoint(lake, name)
-    time.sleep(1.1)  # the age of a log entry is counted in whole seconds
-    for name in tables:
-        with delta_errors(lake.uri(name)):
-            lake.table(name).cleanup_metadata()
-        _keep_log(lake, name, kept[name] or "interval 30 days")
+def _scrub_log(lake: Lake, table: str, sought: Sought) -> None:
+    """Take the words about the videos out of a log, whose entries carry least and greatest uris of removed files.
+
+    Entries stay under their names: if one were gone, a writer that was stopped before it would commit in its place,
+    unseen. Older checkpoints go once there is a newer one.
+    """
+    log_uri = storage.join(lake.uri(table), "_delta_log")
+    checkpoint(lake, table)
+    current = frozenset(file.path for file in data_files(lake, table))
+    names = storage.names(log_uri)
+    newest = max((name for name in names if name.endswith(".checkpoint.parquet")), default="")
+    for name in names:
+        uri = storage.join(log_uri, name)
+        try:
+            if name.endswith(".json") and (clean := scrubbed(storage.read_bytes(uri), sought, current)):
+                storage.write_bytes(uri, clean)
+            elif name.endswith(".checkpoint.parquet") and name != newest and holds(uri, sought):
+                storage.delete(uri)
+        except NotFound:  # cleaned up meanwhile
+            continue
 
 
-def _keep_log(lake: Lake, table: str, interval: str) -> None:
-    def change(snapshot: DeltaTable) -> bool:
-        snapshot.alter.set_table_properties({LOG_RETENTION: interval})
-        return True
+def _forget_roots(lake: Lake, sought: Sought) -> None:
+    """A lease whose root was the very object says so; once it is released its root is of no use."""
+    leases = storage.join(lake.root, "leases")
+    names = set(storage.names(leases))
+    for name in names:
+        if not name.endswith(".json") or name.removesuffix("json") + "released" not in names:
+            continue
+        uri = storage.join(leases, name)
+        try:
+            tree = json.loads(storage.read_bytes(uri))
+        except NotFound:  # replaced by a later epoch
+            continue
+        if sought.signs.is_erased(tree["root"]):
+            storage.write_bytes(uri, json.dumps({**tree, "root": ERASED}).encode())
 
-    lake.commit(table, change)
+
+def _tell(lake: Lake, erasure_id: str, requested_by: str, reason: str, n_videos: int, swept: Swept) -> None:
+    row = {"erasure_id": erasure_id, "requested_by": requested_by, "reason": reason, "at": datetime.now(UTC)}
+    counts = {"n_videos": n_videos, "n_rows": swept.n_rows, "n_files": swept.n_files}
+    number = 2 if swept.n_rows or swept.n_files else 1
+    lake.append("erasures", table_of(ERASURES, [{**row, **counts}]), (f"{erasure_id}/erasures", number))
+
+
+def _tell_again(lake: Lake, erasure_id: str, swept: Swept) -> None:
+    rows: Sequence[dict[str, object]] = lake.read("erasures", filter=pc.field("erasure_id") == erasure_id).to_pylist()
+    if rows and (swept.n_rows or swept.n_files):
+        first = rows[0]
+        _tell(lake, erasure_id, str(first["requested_by"]), str(first["reason"]), int(str(first["n_videos"])), swept)

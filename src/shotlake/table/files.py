@@ -10,7 +10,7 @@ import io
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +33,16 @@ _PLAIN = {*SPACES, "segment_id", "cell", "start_us", "end_us"}
 
 
 @dataclass(frozen=True, slots=True)
+class DataFile:
+    """A data file of a table: its path as it lies in the store, its size, and the columns that its rows share."""
+
+    path: str
+    size_bytes: int
+    partition: dict[str, str]
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class FileReport:
     """A finished data file: where it lies under the `segments` table, its size, and the rows of each unit in it.
 
@@ -46,6 +56,12 @@ class FileReport:
     collection: str
     unit_rows: dict[str, int]
     stats: dict[str, Any]
+
+    @property
+    def file(self) -> DataFile:
+        """What the log says of it."""
+        partition = {"embed_key": self.embed_key, "collection": self.collection}
+        return DataFile(self.path, self.size_bytes, partition, self.stats)
 
     def to_json(self) -> str:
         """One line of JSON, as it travels from a worker to the committer."""
@@ -89,6 +105,14 @@ def data_uri(lake_root: str, path: str) -> str:
     return storage.join(lake_root, *SEGMENTS_PATH, path)
 
 
+def is_there(lake_root: str, report: FileReport) -> bool:
+    """True if the file is in the store, of its size: asked right before it is committed."""
+    try:
+        return storage.stat(data_uri(lake_root, report.path)).size_bytes == report.size_bytes
+    except NotFound:
+        return False
+
+
 def check_file(lake_root: str, report: FileReport) -> list[UnitSpan]:
     """Prove that the file is what its report says and give the spans of its units.
 
@@ -129,12 +153,21 @@ def copy_units(lake_root: str, run_id: str, report: FileReport, unit_ids: Sequen
 
 def _write(lake_root: str, run_id: str, rows: pa.Table, embed_key: str, collection: str) -> FileReport:
     part = rows.select(FILE_SCHEMA.names)
-    # The log knows the partition; Polars and others believe the folders' names instead.
-    path = f"embed_key={embed_key}/collection={quote(collection, safe='')}/{run_id}-{uuid.uuid4().hex}.parquet"
-    data = encode(part)
-    storage.create(data_uri(lake_root, path), data)
+    partition = {"embed_key": embed_key, "collection": collection}
+    file = write_file(storage.join(lake_root, *SEGMENTS_PATH), "segments", part, partition, run_id)
     counts = {span.unit_id: span.n_rows for span in _spans(part)}
-    return FileReport(path, len(data), len(part), embed_key, collection, counts, log_stats("segments", part))
+    return FileReport(file.path, file.size_bytes, len(part), embed_key, collection, counts, file.stats)
+
+
+def write_file(table_uri: str, table: str, rows: pa.Table, partition: dict[str, str], writer: str) -> DataFile:
+    """A new file with the rows of one partition of a table; its name begins with who will commit it."""
+    # The log knows the partition; Polars and others believe the folders' names instead.
+    folders = [f"{name}={quote(value, safe='')}" for name, value in partition.items()]
+    path = "/".join([*folders, f"{writer}-{uuid.uuid4().hex}.parquet"])
+    part = rows.select([name for name in rows.column_names if name not in partition])
+    data = encode(part)
+    storage.create(storage.join(table_uri, path), data)
+    return DataFile(path, len(data), partition, log_stats(table, part))
 
 
 def encode(rows: pa.Table) -> bytes:

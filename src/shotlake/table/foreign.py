@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 
 from shotlake import storage
 from shotlake.errors import BadTable, NotFound, SourceMissing, StoreError
-from shotlake.table.lake import delta_errors
+from shotlake.table.delta import delta_errors
 
 
 def is_delta(uri: str) -> bool:

@@ -11,25 +11,27 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from shotlake import storage
-from shotlake.errors import AccessDenied, CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing
+from shotlake.errors import CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing
+from shotlake.table.delta import App, add_action, add_to, delta_errors, difference, properties, sequence
+from shotlake.table.files import DataFile, write_file
 from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES, key_columns
 
 log = logging.getLogger(__name__)
 
 FORMAT_PROPERTY = "shotlake.lake_format"
 COMMIT_TRIES = 50
-
-App = tuple[str, int]  # an application transaction: (app_id, sequence number, rising)
+LOG_RETENTION, NO_LOG = "delta.logRetentionDuration", "interval 0 seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Lake:
                 lake._create(name, schema)
         lake._check_format()
         lake.check_columns(present)
+        for name in present:
+            lake._restore_log(name)
         return lake
 
     @classmethod
@@ -118,24 +122,40 @@ class Lake:
 
     def transaction_version(self, table: str, app_id: str) -> int:
         """The last sequence number that `app_id` has committed to a table; -1 if none."""
-        return _sequence(self.table(table), app_id)
+        return sequence(self.table(table), app_id)
 
     def append(self, table: str, rows: pa.Table, app: App | None = None) -> int:
         """Append rows and give a version that holds them. With `app`, at most once however often it is called.
 
+        The files bear the name of the run with which `app` begins, so that whoever deletes spares them while it lives.
         Errors: CommitError if the columns are not those of the table.
         """
         schema = TABLES[table]
         if not rows.schema.equals(schema):
-            raise CommitError(f"rows for {table} do not have its columns: {_difference(rows.schema, schema)}")
+            raise CommitError(f"rows for {table} do not have its columns: {difference(rows.schema, schema)}")
+        if app is not None and self.transaction_version(table, app[0]) >= app[1]:
+            return self.version(table)
+        actions = [add_action(file) for file in self._write(table, rows, app[0].split("/")[0] if app else "part")]
 
         def write(snapshot: DeltaTable) -> bool:
-            if app is not None and _sequence(snapshot, app[0]) >= app[1]:
+            if app is not None and sequence(snapshot, app[0]) >= app[1]:
                 return False
-            write_deltalake(snapshot, rows, mode="append", commit_properties=_properties([app] if app else []))
+            add_to(snapshot, table, actions, properties([app] if app else []))
             return True
 
         return self.commit(table, write, is_once=app is not None)
+
+    def _write(self, table: str, rows: pa.Table, writer: str) -> Iterator[DataFile]:
+        """The rows as data files, one a partition, which no commit holds yet."""
+        names = PARTITIONS.get(table, [])
+        if not len(rows):
+            return
+        if not names:
+            yield write_file(self.uri(table), table, rows, {}, writer)
+            return
+        for partition in rows.group_by(names, use_threads=False).aggregate([]).to_pylist():
+            mine = reduce(pc.and_, (pc.equal(rows[name], value) for name, value in partition.items()))
+            yield write_file(self.uri(table), table, rows.filter(mine), partition, writer)
 
     def add_files(
         self, actions: Sequence[AddAction], app: App, fence: App, metadata: Mapping[str, str] | None = None
@@ -147,9 +167,9 @@ class Lake:
 
         def add(snapshot: DeltaTable) -> bool:
             _refuse_older(snapshot, fence)
-            if _sequence(snapshot, app[0]) >= app[1]:
+            if sequence(snapshot, app[0]) >= app[1]:
                 return False
-            _add(snapshot, list(actions), _properties([app, fence], metadata))
+            add_to(snapshot, "segments", list(actions), properties([app, fence], metadata))
             return True
 
         return self.commit("segments", add)
@@ -162,9 +182,9 @@ class Lake:
 
         def add(snapshot: DeltaTable) -> bool:
             _refuse_older(snapshot, fence)
-            if _sequence(snapshot, fence[0]) >= fence[1]:
+            if sequence(snapshot, fence[0]) >= fence[1]:
                 return False
-            _add(snapshot, [], _properties([fence]))
+            add_to(snapshot, "segments", [], properties([fence]))
             return True
 
         return self.commit("segments", add)
@@ -194,6 +214,17 @@ class Lake:
         uri = self.uri(table)
         with delta_errors(uri):
             return DeltaTable(uri, version=version, storage_options=storage.delta_options(uri))
+
+    def _restore_log(self, table: str) -> None:
+        """An erasure of an earlier version that was killed midway has left the log without any history."""
+        if self.table(table).metadata().configuration.get(LOG_RETENTION) != NO_LOG:
+            return
+
+        def restore(snapshot: DeltaTable) -> bool:
+            snapshot.alter.set_tableproperties({LOG_RETENTION: "interval 30 days"})
+            return True
+
+        self.commit(table, restore)
 
     def _is_table(self, table: str) -> bool:
         uri = self.uri(table)
@@ -242,54 +273,12 @@ def _properties_of(table: str) -> dict[str, str | None]:
     }
 
 
-def _add(snapshot: DeltaTable, actions: list[AddAction], properties: CommitProperties) -> None:
-    partitions = PARTITIONS["segments"]
-    snapshot.create_write_transaction(actions, "append", TABLES["segments"], partitions, commit_properties=properties)
-
-
-def _properties(apps: Sequence[App], metadata: Mapping[str, str] | None = None) -> CommitProperties:
-    # No retries inside delta-rs: it would commit blindly after a conflict, without a look at the transactions.
-    transactions = [Transaction(app_id, sequence) for app_id, sequence in apps]
-    return CommitProperties(custom_metadata=dict(metadata or {}), max_commit_retries=0, app_transactions=transactions)
-
-
-def _sequence(snapshot: DeltaTable, app_id: str) -> int:
-    found = snapshot.transaction_version(app_id)
-    return -1 if found is None else int(found)
-
-
 def _refuse_older(snapshot: DeltaTable, fence: App) -> None:
     lease, epoch = fence
-    newest = _sequence(snapshot, lease)
+    newest = sequence(snapshot, lease)
     if newest > epoch:
         raise LeaseLost(f"the lease {lease} was taken over (epoch {newest}, ours is {epoch}); this run stops")
 
 
 def _names(columns: Sequence[str] | None) -> list[str] | None:
     return None if columns is None else list(columns)
-
-
-def _difference(found: pa.Schema, wanted: pa.Schema) -> str:
-    missing = [name for name in wanted.names if name not in found.names]
-    extra = [name for name in found.names if name not in wanted.names]
-    wrong = [f"{f.name} is {found.field(f.name).type}, not {f.type}" for f in wanted if f.name in found.names
-             and found.field(f.name).type != f.type]  # fmt: skip
-    parts = [f"missing {missing}" if missing else "", f"unknown {extra}" if extra else "", *wrong]
-    return "; ".join(part for part in parts if part) or "their order differs"
-
-
-@contextmanager
-def delta_errors(uri: str) -> Iterator[None]:
-    """Wrap what delta-rs raises, once, at this border; a conflict passes, `Lake.commit` answers it."""
-    try:
-        yield
-    except CommitFailedError:
-        raise
-    except TableNotFoundError:
-        raise NotFound(f"there is no table at {uri!r}") from None
-    except FileNotFoundError:
-        raise NotFound(f"a data file of {uri!r} is gone; old versions last for table.retention_h") from None
-    except PermissionError as error:
-        raise AccessDenied(f"the table {uri!r} may not be used ({error.strerror}); check its permissions") from None
-    except (DeltaError, OSError) as error:
-        raise storage.store_error(uri, error) from error

@@ -5,87 +5,87 @@
     <lake>/leases/<embed_key>/<root hash>/<epoch>.released   create-only: the holder is done
 
 No clock is compared between machines: a challenger watches the beat with its own clock. A holder that wakes up after
-its end may still believe in its lease; what stops it is the epoch in the log of `segments` (see lake.py).
+its end may still believe in its lease; what stops it is the epoch in the log of `segments` (see lake.py). The beat also
+says up to which erasure the holder has dropped what it had of the erased videos (see tombstones.py).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
 import threading
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 
 from shotlake import storage
 from shotlake.errors import AlreadyExists, LeaseHeld, LeaseLost, NotFound, ShotlakeError
 from shotlake.records import stable_id
+from shotlake.table.owner import Owner
 
 log = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 5
 
+Fence = tuple[str, int]  # (lease, epoch) as it stands in the log of `segments`
+
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """The process that holds a lease, precisely enough to see from the same machine that it is dead."""
+class Holder:
+    """Who holds the lease of a folder, as its files say."""
 
-    run_id: str
-    root: str
-    host: str
-    boot_id: str
-    pid_namespace: str
-    pid: int
-    process_start: str
-    acquired_at: str
+    folder: str
+    epoch: int
+    owner: Owner
 
-    @classmethod
-    def here(cls, run_id: str, root: str) -> Owner:
-        """This process."""
-        pid = os.getpid()
-        return cls(
-            run_id=run_id,
-            root=root,
-            host=platform.node(),
-            boot_id=_read("/proc/sys/kernel/random/boot_id"),
-            pid_namespace=_pid_namespace(),
-            pid=pid,
-            process_start=_process_start(pid),
-            acquired_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+    @property
+    def key(self) -> str:
+        """<embed_key>/<root hash>."""
+        return _key(self.folder)
 
-    def is_dead(self) -> bool:
-        """True if the process was on this machine and is not there any more."""
-        machine = (platform.node(), _read("/proc/sys/kernel/random/boot_id"), _pid_namespace())
-        if machine != (self.host, self.boot_id, self.pid_namespace):
-            return False
+    def read_beat(self) -> bytes:
+        """What the heartbeat says now; it differs with every beat."""
+        return _read_beat(self.folder, self.epoch)
+
+    def acknowledged(self) -> int:
+        """The last erasure whose videos the holder has dropped; 0 if it has not said so of any."""
+        _, _, number = self.read_beat().partition(b" ")
+        return int(number) if number.isdigit() else 0
+
+    def is_over(self) -> bool:
+        """True if the holder has released the lease, was replaced, or is seen to be dead from here."""
+        now = _holder(self.folder)
+        return now is None or (now.epoch, now.owner) != (self.epoch, self.owner) or self.owner.is_dead()
+
+    def expire(self, run_id: str) -> Fence:
+        """End a lease whose heartbeat stood still, by an epoch that is over at once; what fences the holder out.
+
+        The fence has to reach the log of `segments` before anything is done that the holder could still hurt.
+        """
+        challenger = Owner.here(run_id, self.owner.root)
         try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return _process_start(self.pid) != self.process_start
-
-    def describe(self) -> str:
-        """The holder, for a person."""
-        return f"run {self.run_id} (process {self.pid} on {self.host}, since {self.acquired_at})"
+            storage.create(_file(self.folder, self.epoch + 1, "json"), json.dumps(asdict(challenger)).encode())
+        except AlreadyExists:  # somebody else has taken it over at this moment
+            return f"lease/{self.key}", self.epoch + 1
+        _create_if_absent(_file(self.folder, self.epoch + 1, "released"))
+        log.warning("lease=%s epoch=%d expired=%s", self.key, self.epoch, self.owner.describe())
+        return f"lease/{self.key}", self.epoch + 1
 
 
 class Lease:
-    """A held lease; a context manager that releases it. `epoch` rises with every holder of the same key."""
+    """A held lease; a context manager that releases it. `epoch` rises with every holder of the same key.
+
+    `expired`: fences of dead holders of overlapping roots, which `recover` writes into the log beside our own.
+    """
 
     def __init__(self, folder: str, epoch: int, owner: Owner, lease_s: float) -> None:
-        self.key = folder.rsplit("/leases/", 1)[1]
+        self.key = _key(folder)
         self.epoch, self.owner, self.lease_s = epoch, owner, lease_s
+        self.expired: list[Fence] = []
         self._folder = folder
-        self._beats = 0
+        self._beats = self._acknowledged = 0
         self._last_beat = time.monotonic()
-        self._stop = threading.Event()
+        self._stop, self._beating = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._keep, name=f"lease-{epoch}", daemon=True)
 
     @classmethod
@@ -96,19 +96,24 @@ class Lease:
         """
         space = storage.join(storage.normalise(lake_root), "leases", embed_key)
         folder = storage.join(space, stable_id(root))
+        expired = []
         for other in _folders(space):
             holder = _holder(other)
-            if holder and (other == folder or _overlap(holder[1].root, root)):
-                _wait_for_end(other, *holder, lease_s)
+            if not holder or not (other == folder or _overlap(holder.owner.root, root)):
+                continue
+            was_silent = _wait_for_end(holder, lease_s)
+            if was_silent and other != folder:  # in our own folder the next epoch ends it
+                expired.append(holder.expire(run_id))
         epoch = max(_epochs(folder), default=0) + 1
-        lease = cls(folder, epoch, Owner.here(run_id, root), lease_s)
+        lease = cls(folder, epoch, Owner.here(run_id, root, lease_s), lease_s)
+        lease.expired = expired
         lease._claim(space)
         lease._thread.start()
         log.info("lease=%s epoch=%d run_id=%s", lease.key, epoch, run_id)
         return lease
 
     @property
-    def fence(self) -> tuple[str, int]:
+    def fence(self) -> Fence:
         """(lease, epoch) as it stands in the log of `segments`."""
         return f"lease/{self.key}", self.epoch
 
@@ -120,6 +125,12 @@ class Lease:
         newest = max(_epochs(self._folder), default=0)
         if newest != self.epoch:
             raise LeaseLost(f"another run took the lease over (epoch {newest}, ours is {self.epoch}); this run stops")
+
+    def acknowledge(self, erasure: int) -> None:
+        """Say in the heartbeat that nothing of the videos of this and earlier erasures is held or will be written."""
+        if erasure > self._acknowledged:
+            self._acknowledged = erasure
+            self._try_to_beat()
 
     def release(self) -> None:
         """Stop the heartbeat and let the next run begin at once; no error if the lease is lost."""
@@ -146,7 +157,7 @@ class Lease:
             raise LeaseHeld(f"another run took {self.owner.root!r} at this moment; wait for it") from None
         self._beat()
         rivals = [_holder(other) for other in _folders(space) if other != self._folder]
-        overlapping = [rival[1] for rival in rivals if rival and _overlap(rival[1].root, self.owner.root)]
+        overlapping = [rival.owner for rival in rivals if rival and _overlap(rival.owner.root, self.owner.root)]
         overtaken = max(_epochs(self._folder)) > self.epoch
         alive = [owner for owner in overlapping if not owner.is_dead()]
         if overtaken or alive:
@@ -159,53 +170,80 @@ class Lease:
 
     def _keep(self) -> None:
         while not self._stop.wait(self.lease_s / BEATS_PER_LEASE):
-            try:
-                self._beat()
-            except ShotlakeError as error:  # `check` stops the run if this goes on for a whole lease
-                log.warning("lease=%s epoch=%d no_heartbeat=%s", self.key, self.epoch, error)
+            self._try_to_beat()
+
+    def _try_to_beat(self) -> None:
+        try:
+            self._beat()
+        except ShotlakeError as error:  # `check` stops the run if this goes on for a whole lease
+            log.warning("lease=%s epoch=%d no_heartbeat=%s", self.key, self.epoch, error)
 
     def _beat(self) -> None:
-        begun = time.monotonic()
-        self._beats += 1
-        storage.write_bytes(self._name("beat"), str(self._beats).encode())
-        self._last_beat = begun
+        with self._beating:
+            begun = time.monotonic()
+            self._beats += 1
+            storage.write_bytes(self._name("beat"), f"{self._beats} {self._acknowledged}".encode())
+            self._last_beat = begun
 
     def _name(self, suffix: str) -> str:
-        return storage.join(self._folder, f"{self.epoch:010d}.{suffix}")
+        return _file(self._folder, self.epoch, suffix)
+
+
+def live_holders(lake_root: str) -> list[Holder]:
+    """Who holds a lease of the lake, as far as can be seen from here; one elsewhere that died is among them."""
+    leases = storage.join(storage.normalise(lake_root), "leases")
+    folders = sorted({storage.join(leases, *name.split("/")[:2]) for name in storage.names(leases)})
+    holders = [holder for folder in folders if (holder := _holder(folder))]
+    return [holder for holder in holders if not holder.owner.is_dead()]
 
 
 def live_run_ids(lake_root: str) -> set[str]:
     """The runs that hold a lease, as far as can be seen from here."""
-    leases = storage.join(storage.normalise(lake_root), "leases")
-    folders = {storage.join(leases, *name.split("/")[:2]) for name in storage.names(leases)}
-    holders = [holder[1] for folder in folders if (holder := _holder(folder))]
-    return {owner.run_id for owner in holders if not owner.is_dead()}
+    return {holder.owner.run_id for holder in live_holders(lake_root)}
 
 
-def _wait_for_end(folder: str, epoch: int, owner: Owner, lease_s: float) -> None:
-    """Return once the holder is dead: at once if that can be seen here, else after a whole lease without a beat."""
-    first = _read_beat(folder, epoch)
-    deadline = time.monotonic() + lease_s
-    while not owner.is_dead():
-        if _holder(folder) != (epoch, owner):
-            return  # released while we waited; a new holder is met when we claim
-        if _read_beat(folder, epoch) != first:
+def _wait_for_end(holder: Holder, lease_s: float) -> bool:
+    """Return once the holder is gone; True if that is only known from its heartbeat, which stood still for a lease.
+
+    Errors: LeaseHeld as soon as it beats.
+    """
+    first = holder.read_beat()
+    deadline = time.monotonic() + max(lease_s, holder.owner.lease_s)
+    while not holder.is_over():
+        if holder.read_beat() != first:
+            owner = holder.owner
             raise LeaseHeld(f"{owner.describe()} is working on {owner.root!r} with the same model; wait for it")
         if time.monotonic() > deadline:
-            return
+            return True
         time.sleep(min(0.5, lease_s / 10))
+    return False
 
 
-def _holder(folder: str) -> tuple[int, Owner] | None:
-    """The newest epoch of a lease and its owner, or None if nobody holds it."""
+def _holder(folder: str) -> Holder | None:
+    """Who holds the newest epoch of a lease, or None if nobody does."""
     found = storage.names(folder)
     epoch = max((_epoch(name) for name in found if name.endswith(".json")), default=0)
     if not epoch or f"{epoch:010d}.released" in found:
         return None
     try:
-        return epoch, Owner(**json.loads(storage.read_bytes(storage.join(folder, f"{epoch:010d}.json"))))
+        return Holder(folder, epoch, Owner(**json.loads(storage.read_bytes(_file(folder, epoch, "json")))))
     except NotFound:  # replaced by a later epoch in between
         return _holder(folder)
+
+
+def _key(folder: str) -> str:
+    return folder.rsplit("/leases/", 1)[1]
+
+
+def _file(folder: str, epoch: int, suffix: str) -> str:
+    return storage.join(folder, f"{epoch:010d}.{suffix}")
+
+
+def _create_if_absent(uri: str) -> None:
+    try:
+        storage.create(uri, b"")
+    except AlreadyExists:
+        log.debug("%s was there already", uri)
 
 
 def _folders(space: str) -> list[str]:
@@ -227,31 +265,6 @@ def _overlap(one: str, other: str) -> bool:
 
 def _read_beat(folder: str, epoch: int) -> bytes:
     try:
-        return storage.read_bytes(storage.join(folder, f"{epoch:010d}.beat"))
+        return storage.read_bytes(_file(folder, epoch, "beat"))
     except NotFound:
         return b""
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:  # not Linux
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _process_start(pid: int) -> str:
-    """Clock ticks from boot to the start of the process, which tell it from a later one with its number.
-
-    "dead" if it has ended and only its parent has not asked for it yet; "" where this is not Linux.
-    """
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if len(fields) < 20:
-        return ""
-    return "dead" if fields[0] in "ZX" else fields[19]

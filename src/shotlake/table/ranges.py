@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from shotlake.table.lake import Lake, delta_errors
+from shotlake.table.delta import delta_errors
+from shotlake.table.lake import Lake
 from shotlake.table.readers import retired_videos
 
 

@@ -41,7 +41,7 @@ def relocate(lake: Lake, committer: Committer, moves: Sequence[Move], embed_key:
     retired under their old name. Errors: as `Committer.add`.
     """
     new_ids = pa.array([move.new.video_id for move in moves], pa.string())
-    forget(lake, new_ids.filter(pc.is_in(new_ids, retired_videos(lake, embed_key))), embed_key)
+    forget(lake, new_ids.filter(pc.is_in(new_ids, retired_videos(lake, embed_key))), embed_key, committer.run_id)
     units = finished_units(lake, embed_key, UNITS.names)
     there = set(units["video_id"].filter(pc.is_in(units["video_id"], new_ids)).to_pylist())
     for portion in _portions([move for move in moves if move.new.video_id not in there]):

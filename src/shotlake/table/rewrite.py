@@ -9,29 +9,17 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
 from shotlake import storage
-from shotlake.errors import AlreadyExists, CommitError
-from shotlake.table.files import encode, log_stats, open_parquet
+from shotlake.errors import AlreadyExists, CommitError, Replaced
+from shotlake.table.files import DataFile, open_parquet, write_file
 from shotlake.table.lake import COMMIT_TRIES, Lake
 from shotlake.table.schemas import file_schema
-
-
-@dataclass(frozen=True, slots=True)
-class DataFile:
-    """A data file of a table: its path as it lies in the store, its size, and the columns that its rows share."""
-
-    path: str
-    size_bytes: int
-    partition: dict[str, str]
-    stats: dict[str, Any] = field(default_factory=dict)
 
 
 def data_files(lake: Lake, table: str) -> list[DataFile]:
@@ -50,19 +38,15 @@ def read_rows(lake: Lake, table: str, file: DataFile, columns: Sequence[str] | N
     return pa.table(cast, schema=pa.schema(wanted))
 
 
-def write_rows(lake: Lake, table: str, rows: pa.Table, partition: dict[str, str]) -> DataFile:
-    """A new file with these rows, which have the columns of `file_schema`."""
-    folders = [f"{name}={quote(value, safe='')}" for name, value in partition.items()]
-    path = "/".join([*folders, f"part-{uuid.uuid4().hex}.parquet"])
-    data = encode(rows)
-    storage.create(storage.join(lake.uri(table), path), data)
-    return DataFile(path, len(data), partition, log_stats(table, rows))
+def write_rows(lake: Lake, table: str, rows: pa.Table, partition: dict[str, str], writer: str = "part") -> DataFile:
+    """A new file with these rows, which have the columns of `file_schema`; `writer` is the run that will commit it."""
+    return write_file(lake.uri(table), table, rows, partition, writer)
 
 
 def replace(lake: Lake, table: str, gone: Sequence[DataFile], new: Sequence[DataFile], data_change: bool) -> None:
     """Commit that the `new` files stand in the place of the `gone` ones; `data_change` if the rows are not the same.
 
-    Errors: CommitError if one of the gone files is gone already.
+    Errors: Replaced if one of the gone files is gone already.
     """
     if not gone:
         return
@@ -71,7 +55,7 @@ def replace(lake: Lake, table: str, gone: Sequence[DataFile], new: Sequence[Data
         current = {file.path for file in _files(pa.table(snapshot.get_add_actions(flatten=True)).to_pylist())}
         lost = [file.path for file in gone if file.path not in current]
         if lost:
-            raise CommitError(f"{lost[0]!r} of {table} was replaced by another program; run again")
+            raise Replaced(f"{lost[0]!r} of {table} was replaced by another program; run again")
         name = f"{int(snapshot.version()) + 1:020d}.json"
         try:
             storage.create(storage.join(lake.uri(table), "_delta_log", name), _entry(gone, new, data_change))

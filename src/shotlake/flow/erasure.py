@@ -1,0 +1,160 @@
+"""Erasing videos from tables, index and logs, until nothing is found; and letting them come back.
+
+An erasure never stops a run: it is pending while one that was alive at its start may still write what was erased, and
+the next erasure, maintenance or repair finishes it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any, Literal
+
+import pyarrow.compute as pc
+
+from shotlake import storage
+from shotlake.config import Config
+from shotlake.errors import LeaseHeld, SourceMissing, UsageError
+from shotlake.flow.build_index import build_index
+from shotlake.flow.generations import forget_videos
+from shotlake.flow.index_source import index_root
+from shotlake.flow.run import new_run_id
+from shotlake.flow.space import open_space
+from shotlake.index.prune import prune
+from shotlake.table.erase import Swept, Writers, close_erasures, find_videos, record_erasure, sought_now, sweep, unerase
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Lease
+from shotlake.table.maintenance import LEASE_KEY
+from shotlake.table.tombstones import Tombstones
+from shotlake.table.traces import search_traces
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How far the erasures of a lake are. `waits_for`: runs that may still write something; `traces`: what is left.
+
+    `objects_read` were searched at the end; none were while somebody is waited for.
+    """
+
+    status: Literal["done", "pending"]
+    n_videos: int = 0
+    n_rows: int = 0
+    n_files: int = 0
+    index_files: int = 0
+    objects_read: int = 0
+    traces: tuple[str, ...] = ()
+    waits_for: tuple[str, ...] = ()
+    erasure_id: str = ""
+
+
+def erase_videos(
+    uri: str | None, prefix: str | None, reason: str, config: Config, wait_s: float = 0.0
+) -> dict[str, Any]:
+    """Remove every trace of an object, or of all objects under a prefix, and search the lake for what is left.
+
+    In the index of every space the shards that held them are written again without them, and earlier generations and
+    unfinished builds are removed. Where the recall cannot be measured any more (too few queries are left), the index of
+    the configured space is built again; another one is named among the traces. `wait_s`: how long to wait for runs and
+    builds that may still write something. Errors: UsageError (neither or both given), SourceMissing (nothing of it).
+    """
+    if (uri is None) == (prefix is None):
+        raise UsageError("give --uri or --prefix: which video, or below which prefix")
+    lake, erasure_id = Lake.open(config.lake), new_run_id()
+    start = storage.normalise(uri or prefix or "")
+    below = pc.starts_with(pc.field("uri"), start.rstrip("/") + "/")
+    videos = find_videos(lake, pc.field("uri") == start if uri else below)
+    if videos:
+        record_erasure(lake, videos, erasure_id, getpass.getuser(), reason)
+    elif not (uri and Tombstones.of(lake.root).ids_of(start)):  # else it is gone already, or nearly so
+        raise SourceMissing(
+            f"the lake knows no video {'named' if uri else 'below'} {start!r}; `shotlake status` counts"
+        )
+    done = finish_erasures(lake, config, wait_s, set(videos.values()))
+    return asdict(replace(done, erasure_id=erasure_id, n_videos=len(videos)))
+
+
+def finish_erasures(lake: Lake, config: Config, wait_s: float = 0.0, words: Collection[str] = ()) -> Erased:
+    """Sweep what there is of erased videos until a search finds nothing, for up to `wait_s` seconds.
+
+    `words`: their names, where they are known, which are then searched for in every byte as well.
+    """
+    run_id = new_run_id()
+    number = max((erasure.number for erasure in Tombstones.of(lake.root).pending), default=0)
+    if not number:
+        return Erased("done")
+    writers = Writers(lake, number, run_id, config.table.lease_s)
+    deadline = time.monotonic() + wait_s
+    total = Erased("pending")
+    for _ in _until(deadline):
+        waits_for = tuple(writers.left())  # asked before the sweep, so that it meets whatever they have written
+        total = _swept(lake, config, run_id, replace(total, waits_for=waits_for, traces=()))
+        if total.waits_for:
+            continue
+        total = _searched(lake, total, words)
+        if not total.traces:
+            close_erasures(lake, number, Swept(total.n_rows, total.n_files))
+            return replace(total, status="done")
+    log.info("erasure=%d pending waits_for=%s traces=%d", number, ",".join(total.waits_for), len(total.traces))
+    return total
+
+
+def unerase_video(uri: str, config: Config) -> dict[str, Any]:
+    """Let an object that was erased come back: the next backfill that lists it embeds it again.
+
+    Errors: SourceMissing if nothing of that name was erased, LeaseHeld while maintenance is at work.
+    """
+    lake, run_id, name = Lake.open(config.lake), new_run_id(), storage.normalise(uri)
+    with Lease.acquire(lake.root, LEASE_KEY, "/", run_id, config.table.lease_s):
+        n_videos = unerase(lake, name, run_id)
+    if not n_videos:
+        raise SourceMissing(f"nothing named {name!r} was erased from {config.lake!r}; give the uri as it was erased")
+    return {"videos": n_videos}
+
+
+def _until(deadline: float) -> Iterator[None]:
+    """At once, then every PAUSE_S until the deadline is over."""
+    yield
+    while time.monotonic() < deadline:
+        time.sleep(min(PAUSE_S, max(0.0, deadline - time.monotonic())))
+        yield
+
+
+def _swept(lake: Lake, config: Config, run_id: str, total: Erased) -> Erased:
+    """One sweep of tables and index; a maintenance at work is waited for like a run."""
+    try:
+        with Lease.acquire(lake.root, LEASE_KEY, "/", run_id, config.table.lease_s):
+            swept = sweep(lake, run_id)
+    except LeaseHeld as error:
+        log.info("erasure waits: %s", error)
+        return replace(total, waits_for=(*total.waits_for, "maintenance"))
+    n_files, held = _forget_in_index(lake, config)
+    return replace(
+        total,
+        n_rows=total.n_rows + swept.n_rows,
+        n_files=total.n_files + swept.n_files,
+        index_files=total.index_files + n_files,
+        traces=tuple(f"index/{key}: {why}" for key, why in held.items()),
+    )
+
+
+def _forget_in_index(lake: Lake, config: Config) -> tuple[int, dict[str, str]]:
+    ids = sorted(sought_now(lake).video_ids)
+    n_files, held = forget_videos(lake, ids, config.index)
+    if held and (space := open_space(config)).key in held:
+        del held[space.key]
+        build_index(config, space)
+        n_files += len(prune(index_root(lake), space.key, keep=1, grace=timedelta(0)))
+    return n_files, held
+
+
+def _searched(lake: Lake, total: Erased, words: Collection[str]) -> Erased:
+    n_read, found = search_traces(lake.root, sought_now(lake), words)
+    return replace(total, objects_read=n_read, traces=(*total.traces, *found))
