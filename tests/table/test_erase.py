@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from lakes import AT, KEY, make_rows, make_unit
+from lakes import AT, KEY, make_outcome, make_rows, make_unit
 from test_maintenance import commit, retire, seen
 
 from shotlake import storage
 from shotlake.config import TableConfig
+from shotlake.errors import LeaseLost
+from shotlake.table.committer import Committer
 from shotlake.table.erase import (
     Swept,
+    Writers,
     close_erasures,
     erased_videos,
     find_videos,
@@ -139,3 +145,98 @@ def test_listed_again_a_superseded_video_is_new_and_an_erased_one_stays_out(lake
     forget(lake, back, KEY, "r2")
     assert retired_videos(lake, KEY).to_pylist() == [GONE.video.video_id]
     assert set(finished_units(lake, KEY)["video_id"].to_pylist()) == {GONE.video.video_id}
+
+
+def test_a_committer_drops_what_was_erased_while_it_waited(lake: Lake) -> None:
+    """Its file also holds a unit of another video, which is committed; the file itself goes, it holds both."""
+    erased, kept = make_unit(3), make_unit(4)
+    (file,) = write_segments(lake.root, "r2", pa.concat_tables([make_rows(erased), make_rows(kept)]))
+    with Lease.acquire(lake.root, KEY, "/archive", "r2") as lease:
+        committer = Committer(lake, lease, "r2", CONFIG)
+        committer.add([file], [make_outcome(erased), make_outcome(kept)])
+        number = record_erasure(lake, {erased.video.video_id: erased.video.uri}, "e1")
+        with Lease.acquire(lake.root, LEASE_KEY, "/", "e1"):
+            sweep(lake, "e1")
+        assert storage.exists(data_uri(lake.root, file.path)), "it belongs to a live run"
+        committer.close()
+        assert [outcome.unit for outcome in committer.take_dropped()] == [erased]
+        assert committer.seen_erasure == number
+    assert not storage.exists(data_uri(lake.root, file.path))
+    assert search_traces(lake.root, sought_now(lake), [erased.video.uri])[1] == []
+    assert {row["unit_id"] for row in seen(lake)} >= {kept.unit_id}
+    assert erased.unit_id not in {row["unit_id"] for row in lake.read("segments").to_pylist()}
+    assert lake.read("units", ["unit_id"], pc.field("run_id") == "r2")["unit_id"].to_pylist() == [kept.unit_id]
+
+
+@pytest.mark.parametrize("first", ["file", "outcome"])
+def test_what_a_worker_reports_after_the_erasure_is_dropped(lake: Lake, first: str) -> None:
+    unit = make_unit(3)
+    with Lease.acquire(lake.root, KEY, "/archive", "r2") as lease:
+        committer = Committer(lake, lease, "r2", CONFIG)
+        record_erasure(lake, {unit.video.video_id: unit.video.uri}, "e1")
+        files = write_segments(lake.root, "r2", make_rows(unit))
+        committer.add(files if first == "file" else [], [make_outcome(unit)] if first == "outcome" else [])
+        committer.flush()
+        committer.add(files if first == "outcome" else [], [make_outcome(unit)] if first == "file" else [])
+        committer.close()
+        assert committer.totals.units == 0 and len(committer.take_dropped()) == 1
+    assert search_traces(lake.root, sought_now(lake), [unit.video.uri])[1] == []
+
+
+def test_content_that_was_erased_is_dropped_under_another_name(lake: Lake) -> None:
+    unit, moved = make_unit(3), make_unit(4)
+    known = replace(make_outcome(unit), content_sha256="c" * 64)
+    with Lease.acquire(lake.root, KEY, "/archive", "r2") as lease:
+        committer = Committer(lake, lease, "r2", CONFIG)
+        committer.add(write_segments(lake.root, "r2", make_rows(unit)), [known])
+        committer.close()
+    erase(lake, {unit.video.video_id: unit.video.uri}, "e1")
+    with Lease.acquire(lake.root, KEY, "/archive", "r3") as lease:
+        committer = Committer(lake, lease, "r3", CONFIG)
+        again = replace(make_outcome(moved), content_sha256="c" * 64)
+        committer.add(write_segments(lake.root, "r3", make_rows(moved, run_id="r3")), [again])
+        committer.close()
+        assert committer.totals.units == 0
+    assert moved.unit_id not in {row["unit_id"] for row in seen(lake)}
+
+
+def test_a_file_that_is_gone_before_its_commit_is_not_committed(lake: Lake) -> None:
+    """Its units are given back; a log that names a file which is not there cannot be read any more."""
+    one, other = make_unit(3), make_unit(4)
+    with Lease.acquire(lake.root, KEY, "/archive", "r2") as lease:
+        committer = Committer(lake, lease, "r2", CONFIG)
+        files = [*write_segments(lake.root, "r2", make_rows(one)), *write_segments(lake.root, "r2", make_rows(other))]
+        committer.add(files, [make_outcome(one), make_outcome(other)])
+        storage.delete(data_uri(lake.root, files[0].path))
+        committer.close()
+        assert [outcome.unit for outcome in committer.take_lost()] == [one]
+    ids = {row["unit_id"] for row in lake.read("segments").to_pylist()}
+    assert other.unit_id in ids and one.unit_id not in ids
+    assert one.unit_id not in lake.read("units")["unit_id"].to_pylist()
+
+
+def test_who_may_still_write_is_waited_for_until_it_ends_or_says_so(lake: Lake) -> None:
+    with Lease.acquire(lake.root, KEY, "/archive", "r2") as lease:
+        number = record_erasure(lake, the_victim(lake), "e1")
+        writers = Writers(lake, number, "e1", lease_s=1)
+        assert writers.left() == ["r2"]
+        lease.acknowledge(number)
+        assert writers.left() == []
+        later = Writers(lake, number + 1, "e1", lease_s=1)
+        assert later.left() == ["r2"]
+    assert later.left() == []
+
+
+def test_a_writer_elsewhere_that_fell_silent_is_shut_out(lake: Lake) -> None:
+    with Lease.acquire(lake.root, KEY, "/archive", "r2", 1) as lease:
+        pass
+    folder = f"{lake.root}/leases/{lease.key}"
+    owner = {**asdict(lease.owner), "host": "elsewhere", "run_id": "asleep"}
+    storage.create(f"{folder}/{lease.epoch + 1:010d}.json", json.dumps(owner).encode())
+    number = record_erasure(lake, the_victim(lake), "e1")
+    writers = Writers(lake, number, "e1", lease_s=1)
+    assert writers.left() == ["asleep"]
+    time.sleep(1.1)
+    assert writers.left() == []
+    with pytest.raises(LeaseLost):
+        lake.fence((f"lease/{lease.key}", lease.epoch + 1))

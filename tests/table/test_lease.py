@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,10 @@ from lakes import KEY, OTHER_KEY
 
 from shotlake import storage
 from shotlake.errors import LeaseHeld, LeaseLost
-from shotlake.table.lease import Lease, Owner
+from shotlake.table.lake import Lake
+from shotlake.table.lease import Lease, live_holders
+from shotlake.table.outcomes import recover
+from shotlake.table.owner import Owner
 
 CHILD = textwrap.dedent(
     """
@@ -97,6 +101,42 @@ def test_a_silent_holder_elsewhere_is_replaced_after_a_lease(root: str) -> None:
     forge(root)
     with take(root, lease_s=1) as lease:
         assert lease.epoch == 3
+
+
+@pytest.mark.parametrize("source", ["/archive/news", "/", "/archive"])
+def test_a_silent_holder_elsewhere_blocks_no_overlapping_root(root: str, source: str) -> None:
+    """It is shut out in the log as well: it may wake up and believe in its lease."""
+    lake = Lake.create_or_open(root)
+    folder = forge(lake.root)
+    held = folder.rsplit("/leases/", 1)[1]
+    with take(lake.root, source) as lease:
+        recover(lake, lease)
+        assert lake.transaction_version("segments", f"lease/{held}") == 3
+        with pytest.raises(LeaseLost):
+            lake.fence((f"lease/{held}", 2))
+    with take(lake.root) as later:
+        recover(lake, later)
+        assert later.epoch == 4
+
+
+def test_a_holder_is_given_the_time_that_it_asked_for(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It beats less often than our own settings say."""
+    folder = forge(root, lease_s=3.0)
+    began = time.monotonic()
+    with take(root, lease_s=1) as lease:
+        assert lease.epoch == 3 and folder.endswith(lease.key)
+    assert time.monotonic() - began > 2.5
+
+
+def test_who_erases_sees_what_a_run_has_acknowledged(root: str) -> None:
+    with take(root) as lease:
+        (holder,) = live_holders(root)
+        assert (holder.acknowledged(), holder.is_over()) == (0, False)
+        lease.acknowledge(7)
+        assert holder.acknowledged() == 7
+        lease.acknowledge(3)  # an earlier one is among them
+        assert holder.acknowledged() == 7
+    assert holder.is_over() and not live_holders(root)
 
 
 def test_a_beat_from_elsewhere_keeps_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,21 +12,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from lakes import AT, KEY, OTHER_KEY, make_outcome, make_rows, make_unit, make_video
+from pydantic import ValidationError
 from test_committer import Died, die
 
 from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.errors import CommitError, LeaseHeld, NotFound
 from shotlake.records import WorkUnit
+from shotlake.table import maintenance, rewrite
 from shotlake.table import outcomes as outcomes_module
-from shotlake.table import rewrite
 from shotlake.table.committer import Committer
 from shotlake.table.files import data_uri, write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY, compact, delete_retired, forget, maintain, vacuum
 from shotlake.table.readers import balance, finished_units, live_segments
-from shotlake.table.rows import table_of
+from shotlake.table.rows import table_of, video_rows
 from shotlake.table.schemas import RETIRED
 
 CONFIG = TableConfig().model_copy(update={"retention_h": 0})  # nobody may set it: files would go at once
@@ -202,3 +203,73 @@ def test_a_forgotten_video_is_as_new(tmp_path: Path) -> None:
     assert finished_units(lake, KEY, ["unit_id"])["unit_id"].to_pylist() == [other.unit_id]
     commit(lake, back, run_id="r2")
     assert {row["unit_id"] for row in seen(lake)} == {back.unit_id, other.unit_id}
+
+
+def test_content_that_came_back_meanwhile_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was retired when maintenance began, and is embedded again before maintenance commits."""
+    lake = Lake.create_or_open(str(tmp_path))
+    back, other = make_unit(1), make_unit(2)
+    commit(lake, back, other)
+    retire(lake, back)
+    real = maintenance.read_rows
+
+    def read_after_return(*arguments: object) -> pa.Table:
+        monkeypatch.setattr(maintenance, "read_rows", real)
+        forget(lake, pa.array([back.video.video_id]), KEY, "r2")
+        commit(lake, back, run_id="r2")
+        return real(*arguments)
+
+    monkeypatch.setattr(maintenance, "read_rows", read_after_return)
+    maintain(lake, "m1", CONFIG)
+    assert {row["unit_id"] for row in seen(lake)} == {back.unit_id, other.unit_id}
+    assert balance(lake, "r2").balanced
+
+
+def test_a_file_that_is_committed_while_maintenance_looks_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is older than the retention and uncommitted when it is listed; then its run commits it and ends."""
+    lake, unit = Lake.create_or_open(str(tmp_path)), make_unit(1)
+    lease = Lease.acquire(lake.root, KEY, "/archive", "r1")
+    committer = Committer(lake, lease, "r1", TableConfig())
+    committer.add(write_segments(lake.root, "r1", make_rows(unit)), [make_outcome(unit)])
+    real = maintenance.live_run_ids
+
+    def end_first(lake_root: str) -> set[str]:
+        monkeypatch.setattr(maintenance, "live_run_ids", real)
+        committer.close()
+        lease.release()
+        return real(lake_root)
+
+    monkeypatch.setattr(maintenance, "live_run_ids", end_first)
+    assert vacuum(lake, "segments", 0) == 0
+    assert len(seen(lake)) == 10
+
+
+def test_what_a_live_run_appends_is_spared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of `videos` whose file is there and whose commit is not."""
+    lake = Lake.create_or_open(str(tmp_path))
+    rows = video_rows([(make_unit(1).video, None)], "/archive", "r1", AT)
+    real = Lake.commit
+
+    def look_first(self: Lake, *arguments: object, **named: object) -> int:
+        monkeypatch.setattr(Lake, "commit", real)
+        assert vacuum(lake, "videos", 0) == 0
+        return real(self, *arguments, **named)
+
+    with Lease.acquire(lake.root, KEY, "/archive", "r1"):
+        monkeypatch.setattr(Lake, "commit", look_first)
+        lake.append("videos", rows, ("r1/videos", 1))
+    assert len(lake.read("videos")) == 1
+
+
+def test_files_cannot_be_told_to_go_at_once() -> None:
+    with pytest.raises(ValidationError, match="retention_h"):
+        TableConfig(retention_h=0)
+
+
+def test_a_log_that_an_erasure_of_before_left_without_history_gets_it_back(tmp_path: Path) -> None:
+    lake = Lake.create_or_open(str(tmp_path))
+    lake.table("units").alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    Lake.create_or_open(lake.root)
+    assert lake.table("units").metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"

@@ -58,6 +58,8 @@ def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     wave = run.begin_wave(wave)
     found = probe(wave, space.key, config, run.tombstones.signs)
     wave = _not_erased(wave, found, run)
+    if not wave:
+        return Plan([], MIN_ROWS)
     media = found.media
     add_usage(run.stages, "decode", found.usage)
     check_model(found.hours, config)

@@ -221,7 +221,7 @@ class Lake:
             return
 
         def restore(snapshot: DeltaTable) -> bool:
-            snapshot.alter.set_tableproperties({LOG_RETENTION: "interval 30 days"})
+            snapshot.alter.set_table_properties({LOG_RETENTION: "interval 30 days"})
             return True
 
         self.commit(table, restore)

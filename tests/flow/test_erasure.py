@@ -1,0 +1,222 @@
+"""An erasure beside a run, which goes on without the video; what was erased comes back under no name and no time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.flow.lakes import local_config, run, segments
+
+from shotlake import storage
+from shotlake.cli import main
+from shotlake.config import Config
+from shotlake.errors import SourceMissing
+from shotlake.flow.backfill import backfill
+from shotlake.flow.erasure import erase_videos, unerase_video
+from shotlake.flow.upkeep import maintain_lake, relocate_archive
+from shotlake.flow.verify import lake_balance
+from shotlake.table.lake import Lake
+from shotlake.world.archive import Truth
+
+PIECES = ("table.rows_per_file=4", "table.commit_units=1", "catalog.unit_s=8", "catalog.block_s=1")
+
+
+@pytest.fixture
+def folder(demo_archive: tuple[Path, Truth], tmp_path: Path) -> Path:
+    """Two videos."""
+    root, truth = demo_archive
+    made = tmp_path / "videos"
+    made.mkdir()
+    for video in [video for video in truth.videos if not video.fault][:2]:
+        shutil.copy2(root / video.path, made / Path(video.path).name)
+    return made
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return local_config(tmp_path / "lake", *PIECES)
+
+
+def names_in(config: Config, uri: str) -> list[str]:
+    """Objects of the lake that hold a name, in bytes or in a column of Parquet."""
+    import pyarrow.parquet as pq
+
+    found = []
+    for path in sorted(path for path in Path(config.lake).rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        if path.suffix == ".parquet":
+            data += str(pq.read_table(path).drop_columns([]).to_pylist()).encode()
+        if uri.encode() in data:
+            found.append(str(path))
+    return found
+
+
+def once(stage: str, at: int, act: Callable[[], None]) -> Callable[[str, int, int], None]:
+    """Progress that acts the first time that a stage has got so far."""
+    acted = []
+
+    def progress(now: str, done: int, total: int) -> None:
+        if now == stage and done >= at and not acted:
+            acted.append(True)
+            act()
+
+    return progress
+
+
+@pytest.mark.parametrize("stage, at", [("probe", 0), ("probe", 2), ("videos", 0), ("videos", 1)])
+def test_a_run_drops_what_is_erased_while_it_works(stage: str, at: int, folder: Path, config: Config) -> None:
+    """Listed, planned, with units in files that wait, or done: erased it is."""
+    victim, other = sorted(folder.iterdir())
+    said = []
+    run(other, config)  # else the lake knows nothing yet
+    uri = str(victim)
+
+    def erase() -> None:
+        if Lake.open(config.lake).read("videos", ["uri"]).to_pylist().count({"uri": uri}):
+            said.append(erase_videos(uri, None, "request 1", config)["status"])
+
+    def at_last(now: str, done: int, total: int) -> None:
+        if not said:
+            once(stage, at, erase)(now, done, total)
+
+    report = backfill([str(folder)], config, at_last, build=False)
+    books = report.ledger
+    assert report.status == "complete" and books.balanced, report.to_json()
+    if said:
+        assert said == ["pending"], "the run is alive"
+        assert (books.videos["skipped"], dict(books.skips)) == (1, {"erased": 1})
+    assert maintain_lake(config)["erasures"] == "done"
+    assert not said or not names_in(config, uri)
+    assert lake_balance(config.lake)["balanced"]
+    again = run(folder, config)
+    assert again.ledger.videos["skipped"] == len(said) and again.ledger.balanced
+
+
+def test_it_is_done_at_once_where_nobody_is_at_work(folder: Path, config: Config) -> None:
+    run(folder, config)
+    victim = str(sorted(folder.iterdir())[0])
+    done = erase_videos(victim, None, "request 2", config)
+    assert (done["status"], done["traces"], done["waits_for"]) == ("done", (), ())
+    assert done["n_rows"] > 0 and done["objects_read"] > 10
+    assert names_in(config, victim) == []
+    again = erase_videos(victim, None, "request 2 again", config)
+    assert (again["status"], again["n_videos"]) == ("done", 0)
+
+
+def test_neither_a_touch_nor_a_move_nor_a_copy_brings_it_back(folder: Path, config: Config) -> None:
+    run(folder, config)
+    victim, _ = sorted(folder.iterdir())
+    rows = len(segments(config))
+    erase_videos(str(victim), None, "request 3", config)
+    left = len(segments(config))
+    assert left < rows
+    os.utime(victim, ns=(1, 1))
+    shutil.copy(victim, folder / "a copy.mp4")
+    report = run(folder, config)
+    assert dict(report.ledger.skips) == {"erased": 2} and report.ledger.balanced
+    victim.rename(folder / "moved.mp4")
+    report = run(folder, config)
+    assert dict(report.ledger.skips) == {"erased": 2} and report.ledger.balanced
+    assert len(segments(config)) == left
+    for name in (victim.name, "a copy.mp4", "moved.mp4"):
+        assert names_in(config, str(folder / name)) == []
+    assert report.to_json()["skips"] == {"erased": 2}
+
+
+def test_a_moved_archive_does_not_bring_it_back(folder: Path, config: Config, tmp_path: Path) -> None:
+    run(folder, config)
+    victim, _ = sorted(folder.iterdir())
+    moved = Path(shutil.copytree(folder, tmp_path / "moved"))
+    erase_videos(str(victim), None, "request 4", config)
+    assert relocate_archive(str(folder), str(moved), config)["moved"] == 1
+    assert not any(row["uri"].endswith(victim.name) for row in segments(config, "uri").to_pylist())
+
+
+def test_it_comes_back_when_it_is_unerased(folder: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    run(folder, config)
+    before = segments(config)
+    victim = str(sorted(folder.iterdir())[0])
+    erase_videos(victim, None, "request 5", config)
+    with pytest.raises(SourceMissing, match="nothing named"):
+        unerase_video(victim + "x", config)
+    assert main(["unerase", victim, "--lake", config.lake, "--json"]) == 0
+    assert run(folder, config).ledger.videos["indexed"] == 1
+    assert segments(config).equals(before)
+    assert lake_balance(config.lake)["balanced"]
+
+
+def test_an_erasure_that_was_killed_midway_is_finished_by_the_next(
+    folder: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shotlake.flow import erasure
+    from shotlake.table import erase
+
+    run(folder, config)
+    victim = str(sorted(folder.iterdir())[0])
+
+    class Died(Exception):
+        pass
+
+    def die(*arguments: object) -> None:
+        raise Died
+
+    for owner, step in (
+        (erase, "_retire"),
+        (erase, "_remove_files"),
+        (erase, "_scrub_log"),
+        (erasure, "forget_videos"),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(Died):
+            patch.setattr(owner, step, die)
+            erase_videos(victim, None, "request 6", config)
+    assert maintain_lake(config)["erasures"] == "done"
+    assert names_in(config, victim) == []
+    tombstones = [
+        storage.read_bytes(f"{config.lake}/erasures/{name}") for name in storage.names(f"{config.lake}/erasures")
+    ]
+    assert len(tombstones) > 3 and not any(b"request" in data or victim.encode() in data for data in tombstones)
+
+
+def test_the_rows_of_before_serve_until_those_of_the_new_content_are_in(
+    folder: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An overwritten object whose new version cannot be read once: the line was dead."""
+    from shotlake.errors import StoreError
+    from shotlake.flow import steps
+    from shotlake.flow.space import open_space
+    from shotlake.table.readers import live_segments
+
+    key = open_space(config).key
+
+    def shown() -> set[str]:
+        batches = live_segments(Lake.open(config.lake), key, ["video_id", "uri"])
+        return {row["video_id"] for batch in batches for row in batch.to_pylist() if row["uri"] == str(victim)}
+
+    victim, other = sorted(folder.iterdir())
+    run(folder, config)
+    (old,) = shown()
+    shutil.copyfile(other, victim)
+
+    class DeadLine:
+        def __init__(self, *arguments: object) -> None:
+            self.suffixes = ()
+
+        def close(self) -> None:
+            pass
+
+        def __call__(self, units):
+            from shotlake.decode.run import failed
+            from shotlake.records import Usage
+
+            yield from (failed(unit, StoreError("the line is dead"), Usage()) for unit in units)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "ClipDecoder", DeadLine)
+        report = run(folder, config)
+    assert report.ledger.videos["failed"] == 1
+    assert shown() == {old}, "the old rows are good ones"
+    assert run(folder, config).ledger.videos["indexed"] == 1
+    assert len(shown()) == 1 and shown() != {old}
