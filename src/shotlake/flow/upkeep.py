@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -14,15 +14,12 @@ from shotlake import storage
 from shotlake.catalog.changes import match_moved
 from shotlake.catalog.listing import default_collection, list_archive, videos_in
 from shotlake.config import Config
-from shotlake.errors import SourceMissing, UsageError
+from shotlake.errors import LeaseHeld, SourceMissing, UsageError
 from shotlake.flow.build_index import build_index
-from shotlake.flow.generations import forget_videos
-from shotlake.flow.index_source import index_root
+from shotlake.flow.forget import forget_videos, tidy_indexes
 from shotlake.flow.pooled import pool_videos
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
-from shotlake.index.prune import prune
-from shotlake.index.publish import list_embed_keys
 from shotlake.table.committer import Committer, recover
 from shotlake.table.erase import erase, find_videos
 from shotlake.table.lake import Lake
@@ -36,14 +33,15 @@ from shotlake.table.relocate import Move, relocate
 def maintain_lake(config: Config) -> dict[str, Any]:
     """Delete retired rows, join small files, checkpoint, remove what no version refers to; pool what is not pooled yet.
 
-    Of the index of every space `index.keep_generations` are left. Errors: LeaseHeld.
+    Of the index of every space `index.keep_generations` are left, and nothing erased; `index_skipped` says which were
+    left to another call, and why. Errors: LeaseHeld.
     """
     lake, run_id = Lake.open(config.lake), new_run_id()
     done = asdict(maintain(lake, run_id, config.table))
     pooled = sum(pool_videos(lake, key, run_id, config.table.lease_s) for key in written_fingerprints(lake))
-    root, keep = index_root(lake), config.index.keep_generations
-    removed = sum(len(prune(root, key, keep)) for key in list_embed_keys(root))
-    return {**done, "videos_pooled": pooled, "index_files_removed": removed}
+    removed, skipped = tidy_indexes(lake, config)
+    why = "; ".join(f"{key}: {reason}" for key, reason in skipped.items())
+    return {**done, "videos_pooled": pooled, "index_files_removed": removed, "index_skipped": why}
 
 
 def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, Any]:
@@ -84,11 +82,12 @@ def erase_videos(uri: str | None, prefix: str | None, reason: str, config: Confi
             f"the lake knows no video {'named' if uri else 'below'} {start!r}; `shotlake status` counts"
         )
     done = erase(lake, videos, new_run_id(), getpass.getuser(), reason, config.table)
-    n_files, held = forget_videos(lake, list(videos), config.index)
+    n_files, held = forget_videos(lake, list(videos), config)
     if held and (space := open_space(config)).key in held:
-        del held[space.key]
-        build_index(config, space)
-        n_files += len(prune(index_root(lake), space.key, keep=1, grace=timedelta(0)))
+        with suppress(LeaseHeld):  # whoever builds it looks at erasures
+            build_index(config, space)
+            more, held = forget_videos(lake, list(videos), config)
+            n_files += more
     traces = [*done.traces, *(f"index/{key}: {why}" for key, why in held.items())]
     return {**asdict(done), "traces": traces, "index_files": n_files}
 
