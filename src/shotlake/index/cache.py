@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from shotlake import storage
-from shotlake.errors import CorruptGeneration
+from shotlake.errors import ShotlakeError
 from shotlake.index.files import GENERATIONS, ORIGIN, default_cache_dir, discard_copy
 from shotlake.index.publish import latest_pointer, list_generations, pointer_numbers
 
@@ -50,16 +50,18 @@ class CacheSweep:
         self._seen: list[int] | None = None
 
     def __call__(self) -> list[str]:
-        """The URIs whose copies were dropped, or will be when they are let go."""
+        """The URIs whose copies were dropped, or will be when they are let go; a store that fails is asked again."""
         if not storage.is_remote(self._folder):
             return []  # a local lake is read in place
-        numbers = pointer_numbers(self._index_root, self._embed_key)
-        if numbers == self._seen:
-            return []
         try:
-            latest_pointer(self._index_root, self._embed_key)
-        except CorruptGeneration:
-            return []  # which files are needed cannot be said
+            numbers = pointer_numbers(self._index_root, self._embed_key)
+            return [] if numbers == self._seen else self._dropped(numbers)
+        except ShotlakeError as error:  # among them a pointer that is damaged: which files are needed cannot be said
+            log.warning("embed_key=%s copies_not_looked_at=%s", self._embed_key, error)
+            return []
+
+    def _dropped(self, numbers: list[int]) -> list[str]:
+        latest_pointer(self._index_root, self._embed_key)
         manifests = list_generations(self._index_root, self._embed_key)
         named = {file.path for manifest in manifests for file in manifest.files}
         copies = {uri.removeprefix(f"{self._folder}/") for uri, _ in cached_files(self._folder, self._cache_dir)}
