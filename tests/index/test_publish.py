@@ -18,6 +18,7 @@ from shotlake.index.publish import (
     list_pointers,
     publish,
     rollback,
+    stored_generation,
 )
 from shotlake.index.searcher import Searcher
 
@@ -161,3 +162,110 @@ def test_a_changed_or_newer_manifest_is_refused(tmp_path, table):
     with pytest.raises(LakeFormat, match="has format 2, this version knows 1; update shotlake"):
         parse_manifest(newer, sha256(newer), "m.json")
     assert parse_manifest(data, sha256(data), "m.json").fingerprint == FINGERPRINT
+
+
+def test_files_that_go_before_the_pointer_are_missed_in_every_attempt(tmp_path, table, monkeypatch):
+    """Another one publishes at this moment, and a prune removes our files before we try again."""
+    root = str(tmp_path)
+    ours, other = build(root, table, EXACT, version=2), build(root, table, EXACT, version=2)
+    real = storage.create
+
+    def outrun(uri, data):
+        if "CURRENT" in uri:
+            monkeypatch.setattr(storage, "create", real)
+            publish(root, other)
+            storage.delete(storage.join(root, KEY, ours.files[-1].path))
+        real(uri, data)
+
+    monkeypatch.setattr(storage, "create", outrun)
+    with pytest.raises(CorruptGeneration, match="is missing"):
+        publish(root, ours)
+    assert current(root, KEY) == other and len(list_pointers(root, KEY)) == 1
+
+
+@pytest.mark.parametrize("way", ["publish", "rollback"])
+def test_a_pointer_is_taken_back_if_its_files_went_as_it_was_written(tmp_path, table, monkeypatch, way):
+    root = str(tmp_path)
+    before, doomed = build(root, table, EXACT, version=1), build(root, table, EXACT, version=1)
+    publish(root, before)
+    if way == "rollback":
+        publish(root, doomed)
+        publish(root, before)
+    real = storage.create
+
+    def slow(uri, data):
+        real(uri, data)
+        if "CURRENT" in uri:
+            storage.delete(storage.join(root, KEY, doomed.files[0].path))
+
+    monkeypatch.setattr(storage, "create", slow)
+    with pytest.raises(CorruptGeneration, match="is missing"):
+        publish(root, doomed) if way == "publish" else rollback(root, KEY)
+    assert current(root, KEY) == before
+
+
+def test_what_forbids_a_generation_is_asked_before_the_pointer_and_after_it(tmp_path, table):
+    root = str(tmp_path)
+    before, doomed = build(root, table, EXACT, version=1), build(root, table, EXACT, version=1)
+    publish(root, before)
+
+    def forbid(from_call: int, others: int = 0):
+        calls = []
+
+        def check(manifest):
+            assert manifest == doomed
+            calls.append(current(root, KEY).generation)
+            if len(calls) == from_call and others:
+                publish(root, build(root, table, EXACT, version=1))
+            if len(calls) >= from_call:
+                raise CorruptGeneration("rows were erased")
+
+        return check, calls
+
+    for from_call, seen in ((1, [before]), (2, [before, doomed])):
+        check, calls = forbid(from_call)
+        with pytest.raises(CorruptGeneration, match="were erased"):
+            publish(root, doomed, check)
+        assert calls == [manifest.generation for manifest in seen]
+        assert current(root, KEY) == before and [p.number for p in list_pointers(root, KEY)] == [1]
+    check, _ = forbid(2, others=1)
+    with pytest.raises(CorruptGeneration, match="were erased"):
+        publish(root, doomed, check)
+    assert [p.number for p in list_pointers(root, KEY)] == [1, 3], "of a pointer that is not the newest nothing is left"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"not json"])
+def test_a_damaged_newest_pointer_hinders_no_build(tmp_path, table, damage):
+    root = str(tmp_path)
+    first, second = build(root, table, EXACT, version=1), build(root, table, EXACT, version=2)
+    publish(root, first)
+    publish(root, second)
+    (tmp_path / KEY / "CURRENT" / "2.json").write_bytes(damage)
+    with pytest.raises(CorruptGeneration, match=r"CURRENT/2\.json"):
+        current(root, KEY)
+    third = build(root, table, EXACT, version=3)
+    assert publish(root, third) == 3
+    assert current(root, KEY) == third
+    assert [m.generation for m in list_generations(root, KEY)] == [first.generation, third.generation]
+    assert rollback(root, KEY) == 4 and current(root, KEY) == first
+
+
+def test_a_rollback_from_a_damaged_pointer(tmp_path, table):
+    root = str(tmp_path)
+    first = build(root, table, EXACT, version=1)
+    publish(root, first)
+    publish(root, build(root, table, EXACT, version=2))
+    (tmp_path / KEY / "CURRENT" / "2.json").write_bytes(b"")
+    assert rollback(root, KEY) == 3 and current(root, KEY) == first
+
+
+def test_a_damaged_manifest_is_named_and_hinders_no_build(tmp_path, table):
+    root = str(tmp_path)
+    first = build(root, table, EXACT, version=1)
+    publish(root, first)
+    (tmp_path / KEY / first.path).write_bytes(b"{")
+    with pytest.raises(CorruptGeneration, match="is no manifest"):
+        stored_generation(root, KEY, first.generation)
+    second = build(root, table, EXACT, version=2)
+    assert publish(root, second) == 2 and current(root, KEY) == second
+    assert list_generations(root, KEY) == [second]

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TableChange, TextQueries, build_generation, update_generation
 from shotlake.index.manifest import Manifest
 from shotlake.index.rows import RowSource, skip_rows
 from shotlake.records import Fingerprint, stable_id
+from shotlake.storage import local
 
 FINGERPRINT = Fingerprint("toy", "1", "w" * 8, "p" * 8)
 KEY = "k" * 8
@@ -84,6 +86,17 @@ def update(root, parent, vectors, retired=(), version=2, config=None):
     target = GenerationTarget(root, KEY, FINGERPRINT, "/lake/tables/segments", version)
     change = TableChange(parent.table_rows + len(table) - SEGMENTS_PER_VIDEO * len(retired), retired)
     return update_generation(source(table, 100), change, parent, target, config or IVF)
+
+
+def skew(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """From now on the local store dates its objects by a clock that is so far ahead of ours."""
+    real = local._info
+
+    def dated(path, key):
+        info = real(path, key)
+        return info._replace(modified_at=info.modified_at + timedelta(seconds=seconds))
+
+    monkeypatch.setattr(local, "_info", dated)
 
 
 IVF = IndexConfig(exact_below=0, min_queries=200, target_recall=0.9, target_recall_segment=0.9, rows_per_shard=1000)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from shotlake.catalog.sources import span
 from shotlake.config import Config
-from shotlake.flow.build_index import build_index, is_behind
+from shotlake.flow.build_index import is_behind, update_unless_held
 from shotlake.flow.erasure import finish_erasures
 from shotlake.flow.interrupt import Interruptible
 from shotlake.flow.plan import plan_wave
@@ -70,5 +70,5 @@ def backfill(
         run.pool()  # a row a video and scene, of its segments
         if build and (run.has_news or is_behind(config, space)):
             with run.measured("index"):
-                run.generation = build_index(config, space, "update").generation
+                run.generation = update_unless_held(config, space)
     return run.report()

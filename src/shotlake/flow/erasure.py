@@ -10,8 +10,8 @@ import getpass
 import logging
 import time
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from typing import Any, Literal
 
 import pyarrow.compute as pc
@@ -20,14 +20,12 @@ from shotlake import storage
 from shotlake.config import Config
 from shotlake.errors import LeaseHeld, SourceMissing, UsageError
 from shotlake.flow.build_index import build_index
-from shotlake.flow.generations import forget_videos
-from shotlake.flow.index_source import index_root
+from shotlake.flow.forget import forget_videos, index_traces
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
-from shotlake.index.prune import prune
 from shotlake.table.erase import Swept, Writers, close_erasures, find_videos, record_erasure, sought_now, sweep, unerase
 from shotlake.table.lake import Lake
-from shotlake.table.lease import Lease
+from shotlake.table.lease import Lease, live_holders
 from shotlake.table.maintenance import LEASE_KEY
 from shotlake.table.tombstones import Tombstones
 from shotlake.table.traces import search_traces
@@ -136,8 +134,10 @@ def _swept(lake: Lake, config: Config, run_id: str, total: Erased) -> Erased:
         log.info("erasure waits: %s", error)
         return replace(total, waits_for=(*total.waits_for, "maintenance"))
     n_files, held = _forget_in_index(lake, config)
+    builders = [holder.owner.run_id for holder in live_holders(lake.root) if holder.key.startswith("index/")]
     return replace(
         total,
+        waits_for=(*total.waits_for, *(builders if held else ())),
         n_rows=total.n_rows + swept.n_rows,
         n_files=total.n_files + swept.n_files,
         index_files=total.index_files + n_files,
@@ -147,14 +147,17 @@ def _swept(lake: Lake, config: Config, run_id: str, total: Erased) -> Erased:
 
 def _forget_in_index(lake: Lake, config: Config) -> tuple[int, dict[str, str]]:
     ids = sorted(sought_now(lake).video_ids)
-    n_files, held = forget_videos(lake, ids, config.index)
+    n_files, held = forget_videos(lake, ids, config)
     if held and (space := open_space(config)).key in held:
-        del held[space.key]
-        build_index(config, space)
-        n_files += len(prune(index_root(lake), space.key, keep=1, grace=timedelta(0)))
+        with suppress(LeaseHeld):  # whoever builds it looks at erasures
+            build_index(config, space)
+            more, held = forget_videos(lake, ids, config)
+            n_files += more
     return n_files, held
 
 
 def _searched(lake: Lake, total: Erased, words: Collection[str]) -> Erased:
-    n_read, found = search_traces(lake.root, sought_now(lake), words)
-    return replace(total, objects_read=n_read, traces=(*total.traces, *found))
+    sought = sought_now(lake)
+    n_read, found = search_traces(lake.root, sought, words)
+    indexed = index_traces(lake, sorted(sought.video_ids))
+    return replace(total, objects_read=n_read, traces=(*total.traces, *found, *indexed))

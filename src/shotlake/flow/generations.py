@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
-import numpy as np
-
-from shotlake import storage
 from shotlake.config import Config, IndexConfig
-from shotlake.errors import IndexingError, QueryError, RecallTooLow
+from shotlake.errors import QueryError
+from shotlake.flow.index_lease import PublishCheck, indexing
 from shotlake.flow.index_source import IndexSource, current_generation, index_root, newer_units, text_queries
 from shotlake.flow.space import open_space
 from shotlake.index.advice import advise, drift
-from shotlake.index.default import DEFAULTS
 from shotlake.index.diff import compare, tuned_queries
 from shotlake.index.draft import GenerationTarget
 from shotlake.index.manifest import Manifest, SpaceEntry, Tuning
-from shotlake.index.prune import prune
 from shotlake.index.publish import (
-    POINTERS,
     current,
     find_generation,
-    list_embed_keys,
     list_generations,
     publish,
     rollback,
     stored_generation,
 )
-from shotlake.index.rewrite import Plan, rewrite_generation, without_gone
+from shotlake.index.rewrite import Plan, rewrite_generation
 from shotlake.index.searcher import Searcher
 from shotlake.table.lake import Lake
-from shotlake.table.readers import retired_videos
 
 
 def published(config: Config) -> list[dict[str, Any]]:
@@ -55,21 +47,27 @@ def published(config: Config) -> list[dict[str, Any]]:
 
 
 def roll_back(config: Config, generation: str = "") -> str:
-    """Make an earlier generation the current one again, or the one before; gives its name. Errors: IndexingError."""
+    """Make an earlier generation the current one again, or the one before; gives its name.
+
+    One that has rows of erased videos is refused. Errors: IndexingError, CorruptGeneration, LeaseHeld.
+    """
     lake, space = Lake.open(config.lake), open_space(config)
-    rollback(index_root(lake), space.key, generation)
-    return current(index_root(lake), space.key).generation
+    with indexing(lake, space.key, config) as lease:
+        rollback(index_root(lake), space.key, generation, PublishCheck(lake, lease, config))
+        return current(index_root(lake), space.key).generation
 
 
 def publish_stored(config: Config, generation: str) -> int:
     """Make a generation that was only built the current one, once every byte of it was read; the pointer's number.
 
-    Errors: NoIndex (it is not stored), CorruptGeneration, RecallTooLow, IndexingError.
+    One that has rows of erased videos, hidden ones too, is refused and left as it is.
+    Errors: NoIndex (it is not stored), CorruptGeneration, RecallTooLow, IndexingError, LeaseHeld.
     """
     lake, space = Lake.open(config.lake), open_space(config)
-    manifest = stored_generation(index_root(lake), space.key, generation)
-    Searcher.load(index_root(lake), manifest, cache_bytes=config.index.cache_bytes)
-    return publish(index_root(lake), manifest)
+    with indexing(lake, space.key, config) as lease:
+        manifest = stored_generation(index_root(lake), space.key, generation)
+        Searcher.load(index_root(lake), manifest, cache_bytes=config.index.cache_bytes)
+        return publish(index_root(lake), manifest, PublishCheck(lake, lease, config))
 
 
 def standing(config: Config) -> dict[str, Any]:
@@ -144,63 +142,19 @@ def differences(config: Config, first: str, second: str, query_file: str = "") -
     return {"first": first, "second": second, "rows": rows, "queries": source, "spaces": found}
 
 
-def remake(lake: Lake, parent: Manifest, plan: Plan, config: IndexConfig, removed: Sequence[str]) -> Manifest:
-    """Store the generation that `plan` makes of another one, without the rows of the `removed` videos."""
+def remake(
+    lake: Lake, parent: Manifest, plan: Plan, config: IndexConfig, removed: Sequence[str], mark: str = ""
+) -> Manifest:
+    """Store the generation that `plan` makes of another one, without the rows of the `removed` videos.
+
+    `mark`: of the erasures that are among them, as `erasure_mark` gives it.
+    """
     target = GenerationTarget(
         index_root=index_root(lake),
         embed_key=parent.embed_key,
         fingerprint=parent.fingerprint,
         table_uri=parent.table_uri,
         table_version=parent.table_version,
+        mark=mark,
     )
     return rewrite_generation(parent, target, plan, config, removed)
-
-
-def forget_videos(lake: Lake, videos: Sequence[str], config: IndexConfig) -> tuple[int, dict[str, str]]:
-    """Write every shard that holds rows of erased videos anew without them; remove all other generations and drafts.
-
-    In every space of the lake, without its encoder. Gives how many stored files were removed, and the spaces that hold
-    rows still, each with what hinders: their recall could not be measured to their targets any more.
-    """
-    published, held = list_embed_keys(index_root(lake)), dict[str, str]()
-    all_keys = {name.split("/")[0] for name in storage.names(index_root(lake))} - {DEFAULTS}
-    n_files = sum(remove_index(lake, key) for key in all_keys.difference(published))  # drafts that may hold rows
-    for key in published:
-        manifest = current(index_root(lake), key)
-        searcher = Searcher.load(index_root(lake), manifest, cache_bytes=config.cache_bytes)
-        rows = searcher.find("video_id", videos)
-        hidden = searcher.find("video_id", retired_videos(lake, key))
-        if len(rows) and len(np.union1d(hidden, searcher.tombstones)) == manifest.n_rows:
-            n_files += remove_index(lake, key)
-            continue
-        if len(rows):
-            try:
-                made = remake(lake, manifest, without_gone, _as_before(manifest, config), videos)
-                publish(index_root(lake), made)
-            except (RecallTooLow, IndexingError) as error:
-                held[key] = str(error)
-                continue
-        n_files += len(prune(index_root(lake), key, keep=1, grace=timedelta(0)))
-    return n_files, held
-
-
-def remove_index(lake: Lake, key: str) -> int:
-    """Delete every file of a space's index, its pointers first; gives how many."""
-    folder = storage.join(index_root(lake), key)
-    names = sorted(storage.names(folder), key=lambda name: not name.startswith(POINTERS))
-    for name in names:
-        storage.delete(storage.join(folder, name))
-    return len(names)
-
-
-def _as_before(manifest: Manifest, config: IndexConfig) -> IndexConfig:
-    """The settings that a generation was published with, whatever they are now."""
-    tuning = next(iter(manifest.spaces.values())).tuning
-    return config.model_copy(
-        update={
-            "spaces": manifest.spaces_asked,
-            "min_queries": manifest.min_queries,
-            "target_recall": tuning["text"].target,
-            "target_recall_segment": tuning["segment"].target,
-        }
-    )

@@ -20,8 +20,9 @@ from shotlake.index.publish import current
 from shotlake.records import Space, stable_id
 from shotlake.table.erase import erased_videos
 from shotlake.table.lake import Lake
+from shotlake.table.outcomes import complete_commits
 from shotlake.table.ranges import SegmentRange
-from shotlake.table.readers import video_metadata, with_metadata
+from shotlake.table.readers import retired_videos, video_metadata, with_metadata
 
 _COLUMNS = (
     "segment_id",
@@ -56,12 +57,16 @@ class TableRows:
 
 
 class IndexSource:
-    """The live rows of one space at the newest version of the table. Errors: SourceMissing, NoIndex (no rows yet)."""
+    """The live rows of one space at the newest version of the table. Errors: SourceMissing, NoIndex (no rows yet).
+
+    What is retired and erased is read once, so that counts and rows agree.
+    """
 
     def __init__(self, config: Config, space: VectorSpace) -> None:
         self.config, self.lake, self.space = config, Lake.open(config.lake), space
-        self._erased = erased_videos(self.lake)
+        self.erased = erased_videos(self.lake)
         self.version = self.lake.version("segments")
+        self.retired = retired_videos(self.lake, space.key)
         self.section = index_section(config, space)
         self.all = self.rows()
         self.n_rows = len(self.all.segments)
@@ -70,14 +75,27 @@ class IndexSource:
                 f"{config.lake!r} has no segments of {config.embed.model!r} yet; run `shotlake backfill` first"
             )
 
+    @classmethod
+    def settled(cls, config: Config, space: VectorSpace) -> IndexSource:
+        """The same, and every commit up to its version has its units, by which newer rows are told; a run beside it
+        may be between the two.
+        """
+        source = cls(config, space)
+        complete_commits(source.lake)
+        return source
+
     def rows(self, wanted: pc.Expression | None = None) -> TableRows:
         """The live rows; `wanted` leaves out the others."""
-        return TableRows(SegmentRange.at(self.lake, self.space.key, self.version, wanted), self.section.spaces)
+        segments = SegmentRange.at(self.lake, self.space.key, self.version, wanted, self.retired)
+        return TableRows(segments, self.section.spaces)
 
-    def erased_meanwhile(self) -> list[str]:
-        """Ids of the videos that were erased since this was opened: their rows may be among those that were read."""
-        now = erased_videos(self.lake)
-        return list(now.filter(pc.invert(pc.is_in(now, self._erased))).to_pylist())
+    def is_outdated(self) -> bool:
+        """Whether the table has another version since this was opened, or videos were erased: files may be gone."""
+        return self.lake.version("segments") != self.version or self.erased_meanwhile()
+
+    def erased_meanwhile(self) -> bool:
+        """Whether videos were erased since this was opened: their rows may be among those that were read."""
+        return set(erased_videos(self.lake).to_pylist()) != set(self.erased.to_pylist())
 
     def target(self, parent: Manifest | None) -> GenerationTarget:
         """Where the generation goes, and what it is of."""
@@ -89,7 +107,13 @@ class IndexSource:
             table_version=self.version,
             parent=parent.generation if parent else None,
             rows_state=stable_id(*(f"{path}:{count}" for path, count in self.all.segments.counts)),
+            mark=erasure_mark(self.erased),
         )
+
+
+def erasure_mark(erased: pa.Array) -> str:
+    """A short name of a set of erased videos; "" of none."""
+    return stable_id(*sorted(erased.to_pylist()))[:16] if len(erased) else ""
 
 
 def newer_units(lake: Lake, key: str, version: int) -> pc.Expression:

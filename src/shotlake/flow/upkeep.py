@@ -13,12 +13,10 @@ from shotlake.catalog.listing import default_collection, list_archive, videos_in
 from shotlake.config import Config
 from shotlake.errors import SourceMissing
 from shotlake.flow.erasure import finish_erasures
-from shotlake.flow.index_source import index_root
+from shotlake.flow.forget import tidy_indexes
 from shotlake.flow.pooled import pool_videos
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
-from shotlake.index.prune import prune
-from shotlake.index.publish import list_embed_keys
 from shotlake.table.committer import Committer
 from shotlake.table.erase import erased_videos, record_erasure
 from shotlake.table.lake import Lake
@@ -34,16 +32,17 @@ from shotlake.table.tombstones import Tombstones
 def maintain_lake(config: Config) -> dict[str, Any]:
     """Delete retired rows, join small files, checkpoint, remove what no version refers to; pool what is not pooled yet.
 
-    Of the index of every space `index.keep_generations` are left. Pending erasures are finished, if they can be.
-    Errors: LeaseHeld.
+    Of the index of every space `index.keep_generations` are left; `index_skipped` says which spaces were left to
+    another call, and why. Pending erasures are finished, if they can be. Errors: LeaseHeld.
     """
     lake, run_id = Lake.open(config.lake), new_run_id()
     done = asdict(maintain(lake, run_id, config.table))
     pooled = sum(pool_videos(lake, key, run_id, config.table.lease_s) for key in written_fingerprints(lake))
-    root, keep = index_root(lake), config.index.keep_generations
-    removed = sum(len(prune(root, key, keep)) for key in list_embed_keys(root))
+    removed, skipped = tidy_indexes(lake, config)
+    why = "; ".join(f"{key}: {reason}" for key, reason in skipped.items())
     erasures = finish_erasures(lake, config).status
-    return {**done, "videos_pooled": pooled, "index_files_removed": removed, "erasures": erasures}
+    done |= {"videos_pooled": pooled, "index_files_removed": removed, "index_skipped": why}
+    return {**done, "erasures": erasures}
 
 
 def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from shotlake import storage
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 from shotlake.index.manifest import TOMBSTONES_NAME, Cost, File, Manifest, Shard, SpaceEntry, sha256
-from shotlake.index.receipts import Receipts
+from shotlake.index.receipts import Receipts, marked
 from shotlake.index.sizing import IndexPlan
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Fingerprint, Space, stable_id
@@ -40,6 +40,7 @@ class GenerationTarget:
     table_version: int
     parent: str | None = None
     rows_state: str = ""  # whatever else decides which rows are live, such as what was retired since
+    mark: str = ""  # what was erased when the build began: what it leaves unfinished holds nothing of that
 
     @property
     def folder(self) -> str:
@@ -142,7 +143,7 @@ def open_draft(
     name = f"{version}-{stable_id(built_at.isoformat(), socket.gethostname(), os.getpid())[:8]}"
     asked = [f"{what}={sha256(data)}" for what, data in sorted(queries.items())]
     rows = target.table_uri, target.table_version, target.rows_state, target.parent or ""
-    identity = f"{version}-{stable_id(*rows, repr(plan), wheel, *asked)[:16]}"
+    identity = marked(f"{version}-{stable_id(*rows, repr(plan), wheel, *asked)[:16]}", target.mark)
     with tempfile.TemporaryDirectory(prefix="shotlake-index-") as scratch:
         receipts = Receipts(target.folder, identity, cache_bytes)
         yield Draft(target, name, receipts, Path(scratch), wheel, built_at, *started)

@@ -27,6 +27,7 @@ from shotlake.records import stable_id
 log = logging.getLogger(__name__)
 
 GENERATIONS = "generations"  # below the cache folder, what was downloaded
+ORIGIN, DOOMED = ".uri", ".doomed"  # beside a copy: what it is of; that it goes when it is let go
 
 
 class LocalFiles(dict[str, Path]):
@@ -41,6 +42,7 @@ class LocalFiles(dict[str, Path]):
         """Add a file, and keep its lock."""
         self[stored_path] = path
         if lock:
+            self._held.callback(_let_go, path)  # after the lock
             self._held.enter_context(lock)
 
 
@@ -63,7 +65,7 @@ def store(path: Path, root: str, stored_path: str, cache_dir: Path, cap_bytes: i
     if storage.is_remote(uri):
         _make_room(cache_dir, cap_bytes, entry.size_bytes)
         cached = _cached(uri, cache_dir)
-        cached.parent.mkdir(parents=True, exist_ok=True)
+        _begin_copy(uri, cached)
         shutil.move(path, cached)
         _sign(cached, entry, cache_dir)
     else:
@@ -88,10 +90,30 @@ def fetch(root: str, files: Iterable[File], cache_dir: Path, cap_bytes: int = 0)
 
 
 def discard(uri: str, cache_dir: Path) -> None:
-    """Remove this machine's copy of a file that is stored no more; one that a process holds open stays for it."""
+    """Remove this machine's copy of a file that is stored no more; one that is held open goes when it is let go."""
     path = _cached(uri, cache_dir)
-    if storage.is_remote(uri) and _remove(path):
+    if storage.is_remote(uri) and path.exists():
+        discard_copy(path, cache_dir)
+
+
+def discard_copy(path: Path, cache_dir: Path) -> None:
+    """The same of a copy itself."""
+    path.with_name(DOOMED).touch()  # before we try: whoever lets go at this moment looks for it
+    if _remove(path):
+        path.with_name(DOOMED).unlink(missing_ok=True)
         _receipt_path(path, cache_dir).unlink(missing_ok=True)
+
+
+def _let_go(path: Path) -> None:
+    """Remove a copy that is stored no more, if nobody else holds it. Its receipt stands for no bytes and may stay."""
+    if path.with_name(DOOMED).exists() and _remove(path):
+        path.with_name(DOOMED).unlink(missing_ok=True)
+
+
+def _begin_copy(uri: str, path: Path) -> None:
+    """Make the folder of a copy, and say in it of what the copy is."""
+    storage.write_bytes(str(path.with_name(ORIGIN)), uri.encode())
+    path.with_name(DOOMED).unlink(missing_ok=True)
 
 
 def _download(uri: str, file: File, cache_dir: Path, cap_bytes: int) -> tuple[Path, BinaryIO]:
@@ -100,6 +122,7 @@ def _download(uri: str, file: File, cache_dir: Path, cap_bytes: int) -> tuple[Pa
     while True:
         if not path.exists():
             _make_room(cache_dir, cap_bytes, file.size_bytes)
+            _begin_copy(uri, path)
             try:
                 storage.download(uri, path)
             except NotFound:

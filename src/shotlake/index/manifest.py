@@ -188,7 +188,10 @@ def parse_manifest(data: bytes, expected_sha256: str, uri: str) -> Manifest:
     """The manifest in `data`. Errors: CorruptGeneration for other bytes than published, LakeFormat for a newer one."""
     if sha256(data) != expected_sha256:
         raise CorruptGeneration(f"{uri} is not the file that was published; roll back or build the index again")
-    tree = json.loads(data)
+    try:
+        tree = json.loads(data)
+    except ValueError:
+        raise CorruptGeneration(f"{uri} is no manifest; build the index again") from None
     if tree.get("format") != FORMAT:
         raise LakeFormat(
             f"{uri} has format {tree.get('format')}, this version knows {FORMAT}; update shotlake or build again"

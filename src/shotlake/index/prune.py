@@ -1,49 +1,71 @@
 """Removing what no kept generation needs: old generations, epochs and drafts that were never published.
 
-A generation may name shards and epochs of earlier ones, so that files are kept by name, not by folder. Pointers go
-first, then manifests, then files: whatever a reader still finds is whole. Copies in this machine's cache go as well.
+A generation may name shards and epochs of earlier ones, so that files are kept by name, not by folder. Whoever calls
+this holds the space's lease, so that no builder is alive. Copies in this machine's cache go as well.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from shotlake import storage
 from shotlake.errors import IndexingError, NoIndex
 from shotlake.index.files import default_cache_dir, discard
-from shotlake.index.manifest import MANIFEST_NAME
-from shotlake.index.publish import POINTERS, list_generations, list_pointers
+from shotlake.index.publish import current, pointer_numbers
+from shotlake.index.stock import Stock, removal_order
 
-DRAFT_GRACE = timedelta(days=1)  # a build that has stored something since then may still be running
+DRAFT_GRACE = timedelta(days=1)  # so long a killed build can be taken up, and a stored generation be published
 
 
 def prune(index_root: str, embed_key: str, keep: int = 2, grace: timedelta = DRAFT_GRACE) -> list[str]:
     """Delete all but the current generation and the `keep - 1` published before it; returns the deleted paths.
 
-    Files that no published generation names are deleted once nothing was added to them for `grace`.
-    Errors: IndexingError for `keep` below 1, NoIndex if nothing is published.
+    Drafts and generations that were only stored are deleted once nothing was added to them for `grace`, by the clock of
+    the store alone. Errors: IndexingError for `keep` below 1, NoIndex if nothing is published, CorruptGeneration if
+    nobody can say which generation is current or what it needs; then nothing is removed.
     """
     if keep < 1:
         raise IndexingError(f"keep is {keep}; the current generation cannot be pruned, so at least 1 is allowed")
-    pointers = list_pointers(index_root, embed_key)
-    if not pointers:
+    if not pointer_numbers(index_root, embed_key):
         raise NoIndex(f"{index_root} has no published index for the space {embed_key}; there is nothing to prune")
-    newest_first = list(dict.fromkeys(pointer.generation for pointer in reversed(pointers)))
-    kept, dropped = set(newest_first[:keep]), set(newest_first[keep:])
-    manifests = list_generations(index_root, embed_key)
-    needed = {file.path for m in manifests if m.generation in kept for file in m.files}
-    needed |= {m.path for m in manifests if m.generation in kept}
-    once_needed = {file.path for m in manifests for file in m.files} | {m.path for m in manifests}
+    current(index_root, embed_key)
+    stock = Stock.take(index_root, embed_key)
+    kept = list(stock.published.values())[-keep:]
+    needed = stock.of(kept) | _young(stock, grace)
+    return remove(stock, stock.objects.keys() - needed)
 
-    folder = storage.join(index_root, embed_key)
-    doomed = [f"{POINTERS}/{pointer.number}.json" for pointer in pointers if pointer.generation in dropped]
-    doomed += sorted(once_needed - needed, key=lambda path: not path.endswith(MANIFEST_NAME))
-    before = datetime.now(UTC) - grace
-    known = once_needed | {f"{POINTERS}/{pointer.number}.json" for pointer in pointers}
-    drafts = [o for o in storage.list_objects(folder) if o.key not in known]
-    if all(o.modified_at < before for o in drafts):
-        doomed += [o.key for o in drafts]
+
+def remove(stock: Stock, paths: Iterable[str]) -> list[str]:
+    """Delete files of a space, here and in the cache, in an order in which readers find whole generations only."""
+    doomed = sorted(paths, key=removal_order)
     for path in doomed:
-        storage.delete(storage.join(folder, path))
-        discard(storage.join(folder, path), default_cache_dir())
+        uri = storage.join(stock.folder, path)
+        storage.delete(uri)
+        discard(uri, default_cache_dir())
     return doomed
+
+
+def _young(stock: Stock, grace: timedelta) -> set[str]:
+    """What no pointer names and something was added to within the grace, with all that it needs."""
+    published = stock.of(stock.published.values())
+    groups = [stock.of([manifest]) for manifest in stock.stored.values()] + [set(d) for d in stock.drafts.values()]
+    nobodys = stock.objects.keys() - published.union(*groups) - stock.pointers.keys()
+    folders = {path.removeprefix("epochs/").split("/")[0] for path in nobodys}
+    groups += [{path for path in nobodys if path.removeprefix("epochs/").startswith(f"{name}/")} for name in folders]
+    if not any(groups):
+        return set()
+    since = store_time(stock.folder) - grace
+    young = [group for group in groups if (at := stock.newest_of(group - published)) and at > since]
+    return set[str]().union(*young)
+
+
+def store_time(folder: str) -> datetime:
+    """What time it is by the clock that dates the objects of a folder, which may be far from this machine's."""
+    probe = storage.join(folder, f"clock-{uuid.uuid4().hex}")
+    storage.write_bytes(probe, b"")
+    try:
+        return storage.stat(probe).modified_at
+    finally:
+        storage.delete(probe)

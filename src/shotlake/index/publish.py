@@ -2,18 +2,23 @@
 check of its own bytes, and the sha256 of its generation's manifest, which has those of all files.
 
 A generation that misses its recall, lost rows, or was measured with too few queries cannot become current. Readers
-that hold an older one are not disturbed.
+that hold an older one are not disturbed. What is damaged, be it the newest pointer, never hinders the next build.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from shotlake import storage
 from shotlake.errors import AlreadyExists, CorruptGeneration, IndexingError, NoIndex, NotFound, RecallTooLow
 from shotlake.index.default import default_space
 from shotlake.index.manifest import MANIFEST_NAME, Manifest, Part, parse_manifest, sha256
+
+log = logging.getLogger(__name__)
 
 POINTERS = "CURRENT"
 
@@ -28,17 +33,27 @@ class Pointer(Part):
     published_at: datetime
 
 
-def publish(index_root: str, manifest: Manifest) -> int:
+Check = Callable[[Manifest], None]  # raises what keeps a generation from being current
+
+
+def _nothing(_: Manifest) -> None:
+    """No check but those of this room."""
+
+
+def publish(index_root: str, manifest: Manifest, check: Check = _nothing) -> int:
     """Make a stored generation current and return the pointer's number; the same one again changes nothing.
 
-    Errors: RecallTooLow, IndexingError (counts, an older table version than the current), CorruptGeneration.
+    Its files are looked for, and `check` is asked, right before the pointer is written and once more afterwards: what
+    was removed or erased in between takes the pointer back, and the generation before is current again.
+    Errors: RecallTooLow, IndexingError (counts, an older table version than the current), CorruptGeneration, those of
+    `check`.
     """
     _check_gate(manifest)
-    folder = storage.join(index_root, manifest.embed_key)
-    _check_stored(folder, manifest)
     while True:
-        latest = latest_pointer(index_root, manifest.embed_key)
-        if latest and latest.generation == manifest.generation:
+        _check_now(index_root, manifest, check)
+        numbers = pointer_numbers(index_root, manifest.embed_key)
+        latest = _newest_whole(index_root, manifest.embed_key, numbers)
+        if latest and latest.number == numbers[-1] and latest.generation == manifest.generation:
             return latest.number
         if latest and latest.table_version > manifest.table_version:
             raise IndexingError(
@@ -46,24 +61,38 @@ def publish(index_root: str, manifest: Manifest) -> int:
                 f"{latest.generation} of {latest.table_version}; use rollback to go back on purpose"
             )
         try:
-            return _point(folder, manifest.generation, manifest, latest)
+            return _point(index_root, manifest, max(numbers, default=0) + 1, check)
         except AlreadyExists:
             continue  # another builder published in between: look again
 
 
-def rollback(index_root: str, embed_key: str, generation: str = "") -> int:
-    """Make an earlier generation current: `generation`, or the one before the current. Returns the pointer's number."""
-    pointers = list_pointers(index_root, embed_key)
-    latest = _found(pointers[-1] if pointers else None, index_root, embed_key)
-    earlier = [p for p in pointers if p.generation != latest.generation and generation in ("", p.generation)]
+def rollback(index_root: str, embed_key: str, generation: str = "", check: Check = _nothing) -> int:
+    """Make an earlier generation current: `generation`, or the one before the current. Returns the pointer's number.
+
+    It is checked as by `publish`. A newest pointer that is damaged counts as the current one.
+    """
+    while True:
+        manifest = _earlier(index_root, embed_key, generation)
+        _check_now(index_root, manifest, check)
+        try:
+            return _point(index_root, manifest, pointer_numbers(index_root, embed_key)[-1] + 1, check)
+        except AlreadyExists:
+            continue
+
+
+def _earlier(index_root: str, embed_key: str, generation: str) -> Manifest:
+    """The generation to go back to. Errors: NoIndex, IndexingError (there is none), CorruptGeneration."""
+    numbers, pointers = pointer_numbers(index_root, embed_key), list_pointers(index_root, embed_key)
+    if not numbers:
+        _found(None, index_root, embed_key)
+    is_damaged = not pointers or pointers[-1].number != numbers[-1]
+    latest = "" if is_damaged else pointers[-1].generation
+    earlier = [p for p in pointers if p.generation != latest and generation in ("", p.generation)]
     if not earlier:
-        known = sorted({p.generation for p in pointers} - {latest.generation})
+        known = sorted({p.generation for p in pointers} - {latest})
         there_are = f"there are {', '.join(known)}" if known else "it is the only one"
-        raise IndexingError(f"no earlier generation {generation or 'than ' + latest.generation}; {there_are}")
-    folder = storage.join(index_root, embed_key)
-    manifest = _read(folder, earlier[-1])
-    _check_stored(folder, manifest)
-    return _point(folder, manifest.generation, manifest, latest)
+        raise IndexingError(f"no earlier generation {generation or 'than ' + latest}; {there_are}")
+    return _read(storage.join(index_root, embed_key), earlier[-1])
 
 
 def current(index_root: str, embed_key: str) -> Manifest:
@@ -74,19 +103,29 @@ def current(index_root: str, embed_key: str) -> Manifest:
 
 def latest_pointer(index_root: str, embed_key: str) -> Pointer | None:
     """The pointer with the highest number, or none; what a service polls."""
-    numbers = _numbers(index_root, embed_key)
-    return _read_pointer(index_root, embed_key, numbers[-1]) if numbers else None
+    while numbers := pointer_numbers(index_root, embed_key):
+        try:
+            return _read_pointer(index_root, embed_key, numbers[-1])
+        except NotFound:  # taken back since it was listed
+            continue
+    return None
 
 
 def list_pointers(index_root: str, embed_key: str) -> list[Pointer]:
-    """Every pointer, in the order of publishing; the last is current."""
-    return [_read_pointer(index_root, embed_key, number) for number in _numbers(index_root, embed_key)]
+    """Every pointer that is whole, in the order of publishing; the last is current if its number is the highest."""
+    return list(_whole(index_root, embed_key, pointer_numbers(index_root, embed_key)))
 
 
 def list_generations(index_root: str, embed_key: str) -> list[Manifest]:
-    """Manifests of the generations that have ever been current, oldest first."""
+    """Manifests of the generations that have ever been current, oldest first; damaged ones are left out."""
     pointers = {p.generation: p for p in list_pointers(index_root, embed_key)}
-    return [_read(storage.join(index_root, embed_key), pointer) for pointer in pointers.values()]
+    found = []
+    for pointer in pointers.values():
+        try:
+            found.append(_read(storage.join(index_root, embed_key), pointer))
+        except CorruptGeneration as error:
+            log.warning("embed_key=%s generation=%s left_out=%s", embed_key, pointer.generation, error)
+    return found
 
 
 def find_generation(index_root: str, embed_key: str, generation: str) -> Manifest:
@@ -140,7 +179,9 @@ def _check_gate(manifest: Manifest) -> None:
                 )
 
 
-def _check_stored(folder: str, manifest: Manifest) -> None:
+def check_stored(index_root: str, manifest: Manifest) -> None:
+    """Errors: CorruptGeneration if a file of the generation is missing or has another size."""
+    folder = storage.join(index_root, manifest.embed_key)
     for file in manifest.files:
         uri = storage.join(folder, file.path)
         try:
@@ -151,24 +192,58 @@ def _check_stored(folder: str, manifest: Manifest) -> None:
             raise CorruptGeneration(f"{uri} has {size_bytes} bytes instead of {file.size_bytes}; build the index again")
 
 
-def _point(folder: str, generation: str, manifest: Manifest, latest: Pointer | None) -> int:
-    number = latest.number + 1 if latest else 1
+def _check_now(index_root: str, manifest: Manifest, check: Check) -> None:
+    check_stored(index_root, manifest)
+    check(manifest)
+
+
+def _point(index_root: str, manifest: Manifest, number: int, check: Check) -> int:
+    """Create the pointer, then look again whether it may stay. Errors: AlreadyExists (the number), those of checks."""
     pointer = Pointer(
         number=number,
-        generation=generation,
+        generation=manifest.generation,
         manifest_sha256=sha256(manifest.to_bytes()),
         table_version=manifest.table_version,
         published_at=datetime.now(UTC),
     )
     tree = pointer.model_dump(mode="json")
     data = json.dumps({**tree, "check": _check(tree)}).encode()
-    storage.create(storage.join(folder, POINTERS, f"{number}.json"), data)
+    uri = storage.join(index_root, manifest.embed_key, POINTERS, f"{number}.json")
+    storage.create(uri, data)
+    try:
+        _check_now(index_root, manifest, check)
+    except BaseException as error:
+        log.warning("embed_key=%s generation=%s withdrawn=%s", manifest.embed_key, manifest.generation, error)
+        _withdraw(uri, data)
+        raise
     return number
 
 
-def _numbers(index_root: str, embed_key: str) -> list[int]:
+def _withdraw(uri: str, data: bytes) -> None:
+    """Delete our own pointer, also where another one came on top of it: nobody shall roll back to it either."""
+    with suppress(NotFound):
+        if storage.read_bytes(uri) == data:
+            storage.delete(uri)
+
+
+def pointer_numbers(index_root: str, embed_key: str) -> list[int]:
+    """Numbers of all pointers, ascending, be they whole or not."""
     names = storage.names(storage.join(index_root, embed_key, POINTERS))
     return sorted(int(stem) for stem in (name.removesuffix(".json") for name in names) if stem.isdigit())
+
+
+def _newest_whole(index_root: str, embed_key: str, numbers: list[int]) -> Pointer | None:
+    return next(_whole(index_root, embed_key, reversed(numbers)), None)
+
+
+def _whole(index_root: str, embed_key: str, numbers: Iterable[int]) -> Iterator[Pointer]:
+    for number in numbers:
+        try:
+            yield _read_pointer(index_root, embed_key, number)
+        except CorruptGeneration as error:
+            log.warning("embed_key=%s pointer=%d left_out=%s", embed_key, number, error)
+        except NotFound:  # pruned since it was listed
+            continue
 
 
 def _read_pointer(index_root: str, embed_key: str, number: int) -> Pointer:

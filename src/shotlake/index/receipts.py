@@ -146,6 +146,25 @@ class Receipts:
         return True
 
 
+def marked(identity: str, mark: str) -> str:
+    """An identity that says what was erased when the build began; "": nothing ever was."""
+    return f"{identity}+{mark}" if mark else identity
+
+
+def is_marked(identity: str, mark: str) -> bool:
+    """Whether an identity has just this mark."""
+    return identity.partition("+")[2] == mark
+
+
+def named_files(uri: str) -> frozenset[str]:
+    """The stored files that a receipt names; none if it is damaged or gone."""
+    try:
+        with np.load(io.BytesIO(storage.read_bytes(uri))) as arrays:
+            return frozenset(file["path"] for file in json.loads(str(arrays["tree"]))["files"])
+    except (NotFound, ValueError, KeyError, zipfile.BadZipFile):
+        return frozenset()
+
+
 def _blank(kinds: Mapping[Any, Truth]) -> dict[Any, Truth]:
     return {kind: truth.blank() for kind, truth in kinds.items()}
 

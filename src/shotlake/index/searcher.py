@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shotlake import storage
 from shotlake.errors import QueryError
+from shotlake.index.cache import CacheSweep
 from shotlake.index.columns import RowPredicate, ShardColumns
 from shotlake.index.depth import TUNED_TEXT, Depth, point_for
 from shotlake.index.files import LocalFiles, default_cache_dir, fetch
@@ -34,6 +35,7 @@ class Searcher:
     shard_columns: tuple[ShardColumns, ...]
     files: LocalFiles  # every verified file by its path in the manifest
     tombstones: Rows  # ascending; never found, whatever else is hidden
+    copies: CacheSweep  # of this space, on this machine
     is_partial: bool = False  # all shards are in this process
 
     @classmethod
@@ -61,7 +63,12 @@ class Searcher:
         }
         described = next(iter(manifest.spaces.values())).shards
         columns = tuple(ShardColumns(files[f"{part.path}/{COLUMNS_NAME}"]) for part in described)
-        return cls(manifest, spaces, columns, files, tombstones)
+        copies = CacheSweep(index_root, manifest.embed_key, cache_dir)
+        return cls(manifest, spaces, columns, files, tombstones, copies)
+
+    def sweep(self) -> None:
+        """Drop this machine's copies of what the lake has no more; those held open go when they are let go."""
+        self.copies()
 
     def reachable(self) -> Searcher:
         """Itself: there is nobody who could be lost."""

@@ -40,6 +40,9 @@ class RowSearcher(Protocol):
     def is_partial(self) -> bool:
         """Some shards are left out, and so is whatever stands in them."""
 
+    def sweep(self) -> None:
+        """Drop copies of what the lake has no more, wherever its files are held; does not raise for a store."""
+
     def reachable(self) -> Self:
         """Without the shards that nobody can be asked for now; itself if there are none. Errors: ShardsLost (all)."""
 

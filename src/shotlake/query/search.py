@@ -75,18 +75,20 @@ class LakeSearch:
         index_root = storage.join(lake.root, "index")
         load = load or partial(Searcher.load, cache_bytes=config.index.cache_bytes)
         searcher = load(index_root, _generation_of(index_root, encoder), cache_dir)
+        searcher.sweep()
         return cls(lake, encoder, config, *_live_rows(lake, searcher, config, _newest(lake, searcher)), cache_dir, load)
 
     def refreshed(self) -> LakeSearch:
         """A snapshot of now: the current generation, the rows newer than it, and without what was retired since.
 
-        The same one if nothing has changed.
+        The same one if nothing has changed. Copies of generations that the lake has no more are dropped.
         """
         index_root = storage.join(self.lake.root, "index")
         manifest = current(index_root, self.manifest.embed_key)
         searcher = self.rows.searcher
         if manifest.generation != self.manifest.generation:
             searcher = self.load(index_root, manifest, self.cache_dir)
+        searcher.sweep()
         pin = _newest(self.lake, searcher)
         return self if pin == self.pin else self._seeing(searcher, pin)
 

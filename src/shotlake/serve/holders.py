@@ -50,6 +50,10 @@ class ShardHolder:
         self._views: dict[str, Searcher] = {}
         self._lock = threading.Lock()
 
+    def sweep(self) -> None:
+        """As of the Searcher."""
+        self._whole.sweep()
+
     def ask(self, view: str, hidden: Rows, method: Callable[..., Any], *arguments: Any) -> Any:
         """`method` of the Searcher in which the rows `hidden` are never found; `view` is the name of these rows."""
         with self._lock:

@@ -88,6 +88,8 @@ class LiveIndex:
     def _swap(self, search: LakeSearch) -> None:
         before, self._search, self.error = self.generation, search, None
         if before != self.generation:
+            with self._one_pin_at_a_time:  # what they hold may have been erased; who asks for one again opens it again
+                self._pinned.clear()
             self.loaded_at = time.time()
             self.reloads += 1
             _log.info("event=generation_swapped before=%s after=%s", before, self.generation)

@@ -55,6 +55,12 @@ class Router:
         """The spaces of the generation."""
         return tuple(self.manifest.spaces)
 
+    def sweep(self) -> None:
+        """Have the holders drop the copies, on their machines, of what the lake has no more; nobody waits for it."""
+        for group in self.groups:
+            for holder in group.holders:
+                holder.sweep.remote()
+
     def reachable(self) -> Router:
         """Without the groups of which no replica is left; itself if there are none. Errors: ShardsLost if it is all."""
         groups = tuple(group for group in self.groups if group.is_reachable())

@@ -28,10 +28,20 @@ class SegmentRange:
     counts: tuple[tuple[str, int], ...]
 
     @classmethod
-    def at(cls, lake: Lake, embed_key: str, version: int, wanted: pc.Expression | None = None) -> SegmentRange:
-        """The rows of a space without those of retired videos, or the `wanted` ones of them; counts every file."""
+    def at(
+        cls,
+        lake: Lake,
+        embed_key: str,
+        version: int,
+        wanted: pc.Expression | None = None,
+        retired: pa.Array | None = None,
+    ) -> SegmentRange:
+        """The rows of a space without those of retired videos, or the `wanted` ones of them; counts every file.
+
+        `retired`: ids of the videos that are retired; None: as the lake says now.
+        """
         live = pc.field("embed_key") == embed_key
-        retired = retired_videos(lake, embed_key)
+        retired = retired_videos(lake, embed_key) if retired is None else retired
         if len(retired):
             live &= ~pc.field("video_id").isin(retired)
         live = live if wanted is None else live & wanted
