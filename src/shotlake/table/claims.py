@@ -58,7 +58,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class FailureVerdict:
-    """`out`: (path, row) of `failures`; `again`: (path, row) of `units` whose failures are made again from them."""
+    """`out`: (path, row) of `failures`, `n_lone` of them of units that nobody knew before, either.
+
+    `again`: (path, row) of `units` whose failures are made again from them."""
 
     out: pa.Table
     n_lone: int
@@ -120,9 +122,9 @@ def judge(units: pa.Table, rows: SegmentRows, pending: pa.Array) -> Verdict:
     )
 
 
-def judge_failures(failures: pa.Table, kept: pa.Table, pending: pa.Array) -> FailureVerdict:
+def judge_failures(failures: pa.Table, units: pa.Table, kept: pa.Table, pending: pa.Array) -> FailureVerdict:
     """`failures`: located rows; `kept`: the rows of `units` that stay. Each has as many lost cells as it says."""
-    failures, kept = _with_attempt(failures), _with_attempt(kept)
+    failures, units, kept = _with_attempt(failures), _with_attempt(units), _with_attempt(kept)
     is_lone = ~_in(failures["attempt"], kept["attempt"]) & ~_in(failures["claim"], pending)
     same = ["attempt", "first_cell", "n_cells", "code"]
     order = failures.append_column("position", pa.array(np.arange(len(failures)))).sort_by(
@@ -139,7 +141,7 @@ def judge_failures(failures: pa.Table, kept: pa.Table, pending: pa.Array) -> Fai
     out = is_lone | is_double | _in(failures["attempt"], again)
     return FailureVerdict(
         out=failures.select(["path", "row"]).filter(pa.array(out)),
-        n_lone=int(is_lone.sum()),
+        n_lone=int((is_lone & ~_in(failures["attempt"], units["attempt"])).sum()),
         n_doubled=int((is_double & ~is_lone).sum()),
         again=kept.filter(pa.array(wrong)).select(["path", "row"]),
     )

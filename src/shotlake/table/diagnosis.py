@@ -110,7 +110,7 @@ def _judge(lake: Lake, found: Diagnosis) -> None:
     pending = pa.array(found.owed.pending, pa.string())
     is_retired = _is_retired(units, retired, found.erased)
     found.verdict = judge(units.append_column("is_retired", is_retired), rows, pending)
-    found.failures = judge_failures(failures, found.verdict.units_kept, pending)
+    found.failures = judge_failures(failures, units, found.verdict.units_kept, pending)
     if "videos" in files:
         known = [video_ids["video_id"] for _, video_ids in files["videos"].read(["video_id"])]
         if files["videos"].broken:
