@@ -26,8 +26,6 @@ UNIT_COLUMNS = (
     "unit_id",
     "run_id",
     "video_id",
-    "uri",
-    "collection",
     "attempts",
     "status",
     "written",
@@ -35,7 +33,7 @@ UNIT_COLUMNS = (
     "at",
     "embed_key",
 )
-FAILURE_COLUMNS = ("unit_id", "run_id", "attempts", "first_cell", "n_cells", "code", "video_id", "uri")
+FAILURE_COLUMNS = ("unit_id", "run_id", "attempts", "first_cell", "n_cells", "code")
 
 Mask = NDArray[np.bool_]
 
@@ -72,13 +70,16 @@ def located(files: TableFiles, columns: Sequence[str]) -> pa.Table:
     """Rows of all readable files of `units` or `failures`, with `claim`, and `path` and `row` where each stands."""
     parts = [TABLES[files.table].empty_table().select(list(columns))]
     paths: list[str] = []
+    file_numbers: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
     row_numbers: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     for file, rows in files.read(columns):
         parts.append(rows)
-        paths += [file.path] * len(rows)
+        file_numbers.append(np.full(len(rows), len(paths), np.int32))
+        paths.append(file.path)
         row_numbers.append(np.arange(len(rows)))
     found = pa.concat_tables(parts)
-    found = found.append_column("path", pa.array(paths, pa.string()))
+    numbers = pa.array(np.concatenate(file_numbers), pa.int32())
+    found = found.append_column("path", pa.DictionaryArray.from_arrays(numbers, pa.array(paths, pa.string())))
     found = found.append_column("row", pa.array(np.concatenate(row_numbers)))
     return found.append_column("claim", claim_of(found))
 

@@ -75,12 +75,12 @@ def diagnose(lake: Lake) -> Diagnosis:
                 found.short_logs.append(table)
         except ShotlakeError as error:
             found.lost_logs[table] = error.message
+    for table in found.files.keys() - {"segments", "units", "failures", "retired"}:
+        for _ in found.files[table].read(TABLES[table].names):  # a file of which a page is damaged counts as well
+            pass
     _judge(lake, found)
-    for table, files in found.files.items():
+    for files in found.files.values():
         found.n_leftovers += _leftovers(lake, files)
-        if table not in ("segments", "units", "failures", "retired", "videos"):
-            for _ in files.read(TABLES[table].names):  # a file of which a page is damaged counts as well
-                pass
     return found
 
 
@@ -91,16 +91,18 @@ def _judge(lake: Lake, found: Diagnosis) -> None:
         found.owed = _owed(lake, found.live)
         return
     retired = _retired(files["retired"])
-    first = located(files["units"], UNIT_COLUMNS)
+    first = located(files["units"], ["unit_id", "run_id"])["claim"]
+    # Names are long: they are read where something is to be made again from them.
+    is_named = any(name in files and files[name].broken for name in ("retired", "videos"))
     rows = segment_rows(files["segments"])
     found.live = live_run_ids(lake.root)
     found.owed = _owed(lake, found.live)
-    failures = located(files["failures"], FAILURE_COLUMNS)
+    failures = located(files["failures"], [*FAILURE_COLUMNS, *(("video_id", "uri") if is_named else ())])
     files["units"] = TableFiles.look(lake, "units")
-    units = located(files["units"], UNIT_COLUMNS)
+    units = located(files["units"], [*UNIT_COLUMNS, *(("uri", "collection") if is_named else ())])
     retired = pa.concat_tables([retired, _retired(TableFiles.look(lake, "retired"))])
 
-    fresh = units.filter(pc.invert(pc.is_in(units["claim"], first["claim"].combine_chunks())))
+    fresh = units.filter(pc.invert(pc.is_in(units["claim"], first.combine_chunks())))
     busy = _busy([units, rows.counts, failures], found.live, fresh["unit_id"])
     found.n_busy = len(busy)
     units, failures = without_units(units, busy), without_units(failures, busy)
@@ -111,12 +113,11 @@ def _judge(lake: Lake, found: Diagnosis) -> None:
     is_retired = _is_retired(units, retired, found.erased)
     found.verdict = judge(units.append_column("is_retired", is_retired), rows, pending)
     found.failures = judge_failures(failures, units, found.verdict.units_kept, pending)
-    if "videos" in files:
-        known = [video_ids["video_id"] for _, video_ids in files["videos"].read(["video_id"])]
-        if files["videos"].broken:
-            kept = found.verdict.units_kept
-            unknown = pc.invert(pc.is_in(kept["video_id"], _joined(known)))
-            found.videos = kept.filter(pc.and_(unknown, pc.is_valid(kept["uri"])))
+    if "videos" in files and files["videos"].broken and is_named:
+        known = _joined([rows["video_id"] for _, rows in files["videos"].read(["video_id"])])
+        kept = found.verdict.units_kept
+        unknown = pc.invert(pc.is_in(kept["video_id"], known))
+        found.videos = kept.filter(pc.and_(unknown, pc.is_valid(kept["uri"])))
 
 
 def _busy(tables: list[pa.Table], live: set[str], fresh: pa.ChunkedArray) -> pa.Array:

@@ -215,6 +215,7 @@ def _by_path(places: pa.Table) -> dict[str, pa.Array]:
     """Row numbers by the path of their file."""
     if not len(places):
         return {}
+    places = pa.table({"path": places["path"].cast(pa.string()), "row": places["row"]})
     grouped = places.group_by("path").aggregate([("row", "list")]).to_pydict()
     return {path: pa.array(rows, pa.int64()) for path, rows in zip(grouped["path"], grouped["row_list"])}
 
