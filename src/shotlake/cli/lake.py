@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,42 @@ def maintain(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None
     from shotlake.flow.upkeep import maintain_lake
 
     return print_counts(maintain_lake(load(config, sets, lake)), as_json)
+
+
+@app.command(epilog="Example: shotlake repair --apply --lake ./lake")
+def repair(
+    apply: Annotated[bool, typer.Option("--apply", help="Do what is said; without it nothing is written.")] = False,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    lake: LakeRoot = None,
+    as_json: AsJson = False,
+) -> int:
+    """Find lost files, doubled rows, units without rows and the like, and mend them; exit 1 while something is left."""
+    from shotlake.flow.repair import repair_lake
+
+    done = repair_lake(load(config, sets, lake), apply)
+    if as_json:
+        print_json(done)
+    else:
+        for line in _repair_lines(done):
+            say(line)
+    return 1 if done["left"] or (done["findings"] and not apply) else 0
+
+
+def _repair_lines(done: dict[str, Any]) -> list[str]:
+    lines = [f"{found['table']}: {found['what']}; {found['action']}" for found in done["findings"]]
+    if done["leftover_files"] or done["leftover_outcomes"]:
+        lines.append(
+            f"({done['leftover_files']} files and {done['leftover_outcomes']} outcomes that nothing needs hurt nobody; "
+            "shotlake maintain removes them)"
+        )
+    if done["units_of_live_runs"]:
+        lines.append(f"({done['units_of_live_runs']} units of runs at work were not judged: ask again when they ended)")
+    if not done["findings"]:
+        return [*lines, "nothing is wrong"]
+    if not done["applied"]:
+        return [*lines, "nothing was changed; run with --apply to do it"]
+    return [*lines, f"{done['left']} of this cannot be mended here" if done["left"] else "all was done"]
 
 
 @app.command(epilog="Example: shotlake migrate --lake ./lake")

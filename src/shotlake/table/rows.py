@@ -65,6 +65,20 @@ def failure_rows(outcomes: Iterable[UnitOutcome], run_id: str, at: datetime) -> 
     return table_of(FAILURES, rows)
 
 
+def failures_again(units: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """The rows of `failures` that belong to rows of `units`, where they were lost: all of them but their messages."""
+    rows = []
+    for unit in units:
+        lost = unit["lost_ranges"] or [{"first_cell": unit["first_cell"], "n_cells": 0, "code": unit["code"]}]
+        is_erased = unit["uri"] is None
+        message = None if is_erased else "made again by repair: what was said of it is lost"
+        for item in lost if unit["status"] != "ok" else ():
+            retryable = unit["retryable"] if item["code"] == unit["code"] else item["code"] in RETRYABLE_CODES
+            stage = _STAGES.get(item["code"], "decode")
+            rows.append({**unit, **item, "stage": stage, "message": message, "retryable": retryable})
+    return table_of(FAILURES, rows)
+
+
 def video_rows(
     videos: Iterable[tuple[Video, MediaInfo | None]],
     root: str,
