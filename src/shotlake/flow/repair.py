@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from shotlake import storage
 from shotlake.config import Config
 from shotlake.errors import CorruptGeneration, LakeFormat, NotFound, ShotlakeError
+from shotlake.flow.erasure import finish_erasures
 from shotlake.flow.index_source import index_root
 from shotlake.flow.run import new_run_id
 from shotlake.index.default import DEFAULTS, DefaultPointer
@@ -70,10 +71,6 @@ def repair_lake(config: Config, apply: bool = False) -> dict[str, Any]:
     }
 
 
-def finish_erasures(lake: Lake, config: Config) -> None:
-    """The place where half-done erasures are finished; until then `erased_rows` says that there are some."""
-
-
 def erased_rows(lake: Lake) -> list[Finding]:
     """What is left of videos that `retired` says are erased: in tables, files that no version names, and the index."""
     try:
@@ -82,7 +79,7 @@ def erased_rows(lake: Lake) -> list[Finding]:
         return []
     if not len(erased):
         return []
-    action = "erase it again: shotlake erase finds the files"
+    action = "the erasure is finished, once no run that may write them is at work"
     counts = {table: sum(_rows_in(lake, table, erased)) for table in TABLES if "video_id" in TABLES[table].names}
     counts["index"] = sum(_rows_in_index(lake, erased))
     return [
