@@ -179,11 +179,12 @@ def check_traces(lake: Lake, erased: Erased) -> Verdict:
     for key, data in lake.items():
         verdict.counts["objects"] += 1
         for unpacked in (data, *_unpacked(key, data)):
+            kind = "cached" if key.startswith("cache/") else "trace"
             if any(word in unpacked for word in words):
-                verdict.findings.append(f"trace: words in {key}")
+                verdict.findings.append(f"{kind}: words in {key}")
                 break
             if any(vector in unpacked for vector in erased.vectors):
-                verdict.findings.append(f"trace: a vector in {key}")
+                verdict.findings.append(f"{kind}: a vector in {key}")
                 break
     return verdict
 

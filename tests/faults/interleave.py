@@ -12,17 +12,19 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.faults.lane import Lane, Outcome
+from tests.faults.lane import KEYS, Lane, Outcome
 from tests.faults.nursery import Nursery
-from tests.faults.scenes import build_scenes
+from tests.faults.scenes import Scene, build_scenes, learn
 from tests.faults.schedules import PAIRS, Schedule, plan
+from tests.faults.stop_server import Upstream
 
 Tell = Callable[[Outcome], None]
 
@@ -44,57 +46,98 @@ class Totals:
         self.kills += outcome.n_kills
         if outcome.findings:
             self.findings.append(outcome.name)
-        self.kinds.update(finding.removeprefix("early: ").partition(":")[0] for finding in outcome.findings)
+        self.kinds.update({kind_of(finding) for finding in outcome.findings})
+
+
+def kind_of(finding: str) -> str:
+    """missing, doubled, generation, balance, lost, extra, unserved, trace, cached, command, end, hang."""
+    return finding.removeprefix("early: ").partition(":")[0]
+
+
+def briefly(findings: list[str]) -> list[str]:
+    """The first finding of each kind, and how many there are."""
+    counts = Counter(map(kind_of, findings))
+    first = {kind_of(finding): finding for finding in reversed(findings)}
+    return [f"{finding} ({counts[kind]} of the kind)" for kind, finding in sorted(first.items())]
 
 
 @asynccontextmanager
-async def opened(n_lanes: int, relapses: tuple[str, ...] = ()) -> AsyncIterator[list[Lane]]:
-    """Lanes that share a nursery and scenes."""
+async def opened(n_lanes: int, scenes: Collection[str], upstream: str = "") -> AsyncIterator[list[Lane]]:
+    """Lanes that share a nursery and these scenes, which the code as it is has made in memory."""
     nursery = Nursery()
+    lanes: list[Lane] = []
     try:
         await nursery.open()
-        lanes = [Lane(nursery, relapses) for _ in range(n_lanes)]
+        lanes += [Lane(nursery) for _ in range(n_lanes)]
+        await asyncio.gather(*(lane.open() for lane in lanes))
+        built = await build_scenes(lanes[0].store, lanes[0].run)
+        kept = {name: scene for name, scene in built.items() if name in scenes}
+        await _spread(lanes, [partial(_learn_with, scene) for scene in kept.values()])
+        if upstream:
+            lanes = [Lane(nursery, Upstream(upstream, KEYS))]
+            await lanes[0].open()
         for lane in lanes:
-            await lane.open()
-        # scenes are made by the code as it is, whatever the children put back later
-        lanes[0].relapses = ()
-        scenes = await build_scenes(lanes[0].store, lanes[0].run)
-        for lane in lanes:
-            lane.scenes, lane.relapses = scenes, relapses
+            lane.scenes = kept
         yield lanes
+    finally:
         for lane in lanes:
             lane.close()
-    finally:
         nursery.close()
+
+
+async def _learn_with(scene: Scene, lane: Lane) -> None:
+    await learn(scene, lane.store, lane.run)
+
+
+async def _spread(lanes: list[Lane], tasks: Iterable[Callable[[Lane], Awaitable[None]]]) -> None:
+    """Do every task with one of the lanes."""
+    waiting = iter(list(tasks))
+
+    async def work(lane: Lane) -> None:
+        for task in waiting:
+            await task(lane)
+
+    await asyncio.gather(*map(work, lanes))
 
 
 async def record_all(lanes: list[Lane], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
     """What each command asks for when it is alone, by (scene, command)."""
-    waiting, recorded = iter(sorted(wanted)), {}
+    recorded: dict[tuple[str, str], list[str]] = {}
 
-    async def work(lane: Lane) -> None:
-        for scene, name in waiting:
-            recorded[scene, name] = await lane.record(lane.scenes[scene], name)
+    async def record(scene: str, name: str, lane: Lane) -> None:
+        recorded[scene, name] = await lane.record(lane.scenes[scene], name)
 
-    await asyncio.gather(*map(work, lanes))
+    await _spread(lanes, [partial(record, *pair) for pair in sorted(wanted)])
     return recorded
 
 
 async def drive(options: argparse.Namespace, tell: Tell) -> Totals:
     """Play schedules until all were, or the time is up."""
     totals, end = Totals(), time.monotonic() + options.minutes * 60
-    async with opened(options.lanes, tuple(options.relapse)) as lanes:
-        if options.replay:
-            schedules = [Schedule.parse(name) for name in options.replay]
-        else:
-            pairs = wanted_pairs(options)
-            recorded = await record_all(lanes, {(scene, name) for scene, *pair in pairs for name in pair})
-            found = plan(pairs, recorded, options.occurrences, options.samples, options.seed)
-            schedules = [one for one in found if is_wanted(one, options)][options.shard :: options.shards]
+    replayed = [Schedule.parse(name) for name in options.replay]
+    pairs = wanted_pairs(options)
+    scenes = {one.scene for one in replayed} or {scene for scene, *_ in pairs}
+    async with opened(options.lanes, scenes, options.upstream) as lanes:
+        schedules = replayed or await planned(lanes, pairs, options)
+        schedules = schedules[options.shard :: options.shards]
         totals.planned = len(schedules)
-        waiting = iter(schedules)
-        await asyncio.gather(*(_work(lane, waiting, end, totals, tell) for lane in lanes))
+
+        async def play(schedule: Schedule, lane: Lane) -> None:
+            if time.monotonic() < end:
+                outcome = await lane.play(schedule, tuple(options.relapse))
+                outcome.findings = [found for found in outcome.findings if kind_of(found) not in options.ignore]
+                totals.add(outcome)
+                tell(outcome)
+
+        await _spread(lanes, [partial(play, schedule) for schedule in schedules])
     return totals
+
+
+async def planned(lanes: list[Lane], pairs: list[tuple[str, str, str]], options: argparse.Namespace) -> list[Schedule]:
+    """The schedules of these (scene, first, second) that the options ask for, in a seeded order."""
+    recorded = await record_all(lanes, {(scene, name) for scene, *pair in pairs for name in pair})
+    found = plan(pairs, recorded, options.occurrences, options.samples, options.seed)
+    return [one for one in found if is_wanted(one, options)]
 
 
 def wanted_pairs(options: argparse.Namespace) -> list[tuple[str, str, str]]:
@@ -107,15 +150,6 @@ def wanted_pairs(options: argparse.Namespace) -> list[tuple[str, str, str]]:
 def is_wanted(schedule: Schedule, options: argparse.Namespace) -> bool:
     """Whether the options ask for its mode and its clocks."""
     return (not options.modes or schedule.mode in options.modes) and (options.twists or not schedule.twist)
-
-
-async def _work(lane: Lane, waiting: Iterator[Schedule], end: float, totals: Totals, tell: Tell) -> None:
-    for schedule in waiting:
-        if time.monotonic() > end:
-            return
-        outcome = await lane.play(schedule)
-        totals.add(outcome)
-        tell(outcome)
 
 
 def parsed(words: list[str]) -> argparse.Namespace:
@@ -134,6 +168,8 @@ def parsed(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--no-twists", dest="twists", action="store_false")
     parser.add_argument("--relapse", nargs="*", default=[])
     parser.add_argument("--replay", nargs="*", default=[])
+    parser.add_argument("--upstream", default="", metavar="URL", help="play on this S3 server instead of memory")
+    parser.add_argument("--ignore", nargs="*", default=[], metavar="KIND", help="of findings that are known")
     parser.add_argument("--all", action="store_true", help="a line a schedule, not a finding")
     return parser.parse_args(words)
 
@@ -148,8 +184,9 @@ def main(words: list[str]) -> int:
 
     def tell(outcome: Outcome) -> None:
         if outcome.findings or options.all or options.replay:
-            print(json.dumps({"schedule": outcome.name, "met": outcome.is_met, "ended": outcome.ended,
-                              "findings": outcome.findings}), flush=True)  # fmt: skip
+            found = outcome.findings if options.replay else briefly(outcome.findings)
+            said = {"schedule": outcome.name, "met": outcome.is_met, "ended": outcome.ended, "findings": found}
+            print(json.dumps(said), flush=True)
 
     totals = asyncio.run(drive(options, tell))
     said = {

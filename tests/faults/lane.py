@@ -14,7 +14,7 @@ from tests.faults.memory_s3 import MemoryS3
 from tests.faults.nursery import Child, Nursery
 from tests.faults.scenes import Scene, lake_of
 from tests.faults.schedules import CLOCKS, OTHER_HOST, Schedule
-from tests.faults.stop_server import Client, Stop, listen
+from tests.faults.stop_server import Client, Stop, Upstream, listen
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "testkey",
@@ -28,7 +28,7 @@ KEYS = {
 }
 HANG_S = 60
 AGE_S = 2 * 86_400  # how old what a scene holds is: maintenance may remove what nothing needs
-END = ("backfill", "maintain", "status", "balance", "index_status", "backfill")
+END = ("backfill", "maintain", "status", "balance", "index_status")
 
 # With what a command may refuse beside another one; anything else that it raises is a finding.
 REFUSALS = {
@@ -58,9 +58,9 @@ class Hang(Exception):
 class Lane:
     """A store with a port for each command. `relapses`: faults that the children put back."""
 
-    def __init__(self, nursery: Nursery, relapses: tuple[str, ...] = ()) -> None:
-        self.nursery, self.relapses = nursery, relapses
-        self.store = MemoryS3()
+    def __init__(self, nursery: Nursery, store: MemoryS3 | Upstream | None = None) -> None:
+        self.nursery, self.store = nursery, store or MemoryS3()
+        self.relapses: tuple[str, ...] = ()
         self.clients = {role: Client() for role in "ABC"}
         self.urls: dict[str, str] = {}
         self.scenes: dict[str, Scene] = {}
@@ -91,6 +91,7 @@ class Lane:
         """Run commands to their end. Errors: AssertionError if one fails."""
         child = await self.start(role, names, given)
         await self._end(child)
+        self._alive.remove(child)
         for entry in (ended := child.result()):
             assert not entry["error"], f"{entry['command']}: {entry['error']}: {entry['value']}"
         return ended
@@ -100,10 +101,12 @@ class Lane:
         self._begin(scene)
         child = await self.start("A", [name], scene.given)
         await self._end(child)
+        self._alive.remove(child)
         return list(self.clients["A"].order)
 
-    async def play(self, schedule: Schedule) -> Outcome:
-        """Play one schedule and judge it."""
+    async def play(self, schedule: Schedule, relapses: tuple[str, ...] = ()) -> Outcome:
+        """Play one schedule and judge it; the children put these faults back."""
+        self.relapses = relapses
         scene, outcome = self.scenes[schedule.scene], Outcome(str(schedule))
         self.store.clock_s = CLOCKS.get(schedule.twist, (0, 0))[0]
         self._begin(scene)
@@ -175,7 +178,7 @@ class Lane:
         if is_erased:
             verdicts += [checker.check_traces(lake | self._cached(), found) for found in scene.erased]
         late = [finding for verdict in verdicts for finding in verdict.findings]
-        outcome.findings += [f"early: {finding}" for finding in early] + late
+        outcome.findings += [f"early: {finding}" for finding in early] + list(dict.fromkeys(late))
 
     def _cached(self) -> dict[str, bytes]:
         """What the commands keep on this machine; others drop theirs at their next poll."""

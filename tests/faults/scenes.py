@@ -40,7 +40,7 @@ def put_tape(store: MemoryS3, number: int, version: int = 1, root: str = SOURCE)
 
 
 async def build_scenes(store: MemoryS3, run: Run) -> dict[str, Scene]:
-    """Every scene, one out of the other."""
+    """Every scene, one out of the other; what an undisturbed end of each looks like is not known yet."""
     scenes: dict[str, Scene] = {}
     for number in (1, 2):
         put_tape(store, number)
@@ -56,8 +56,6 @@ async def build_scenes(store: MemoryS3, run: Run) -> dict[str, Scene]:
     scenes["full"] = Scene(store.contents(), {"erased": tape_2, "draft": draft["value"]})
     await _changed_scenes(store, full, scenes, run)
     await _moved_scenes(store, full, scenes)
-    for scene in scenes.values():
-        await _learn(scene, store, run)
     return scenes
 
 
@@ -97,8 +95,8 @@ def _without_column(log: bytes, column: str) -> bytes:
     return "\n".join(json.dumps(action) for action in lines).encode()
 
 
-async def _learn(scene: Scene, store: MemoryS3, run: Run) -> None:
-    """What an undisturbed end of the scene looks like, and what it has of the video that may be erased."""
+async def learn(scene: Scene, store: MemoryS3, run: Run) -> None:
+    """Find out what an undisturbed end of the scene looks like, and what it has of the video that may be erased."""
     start = lake_of(scene.objects)
     scene.before = checker.live_ids(start)
     uri = scene.given["erased"]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from tests.faults.memory_s3 import MemoryS3, Request, Response
+import botocore.session
+from tests.faults.memory_s3 import MemoryS3, Objects, Request, Response, Stored
 from tests.faults.shapes import kind_of
 
 
@@ -64,10 +65,43 @@ class Backend(Protocol):
 
 
 class Upstream:
-    """A real S3 server behind the same stops."""
+    """A real S3 server behind the same stops. What `restore` puts has the age of the moment there."""
 
-    def __init__(self, url: str) -> None:
-        self.target = urlsplit(url)
+    clock_s = 0.0
+
+    def __init__(self, url: str, keys: Mapping[str, str] | None = None) -> None:
+        self.target, self._buckets = urlsplit(url), set[str]()
+        self._client: Any = None
+        if keys:
+            session = botocore.session.get_session()
+            key, secret = keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]
+            secrets = {"aws_access_key_id": key, "aws_secret_access_key": secret}
+            self._client = session.create_client("s3", endpoint_url=url, region_name=keys["AWS_REGION"], **secrets)
+
+    def contents(self) -> Objects:
+        """All objects of the buckets that were restored."""
+        found: Objects = {}
+        for bucket in self._buckets:
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for item in page.get("Contents", []):
+                    data = self._client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+                    stored = Stored(data, item["ETag"].strip('"'), item["LastModified"].timestamp())
+                    found[f"{bucket}/{item['Key']}"] = stored
+        return found
+
+    def restore(self, objects: Objects) -> None:
+        """Hold these objects and no others in their buckets."""
+        for bucket in {name.partition("/")[0] for name in objects} - self._buckets:
+            self._client.create_bucket(Bucket=bucket)
+            self._buckets.add(bucket)
+        there = self.contents()
+        for name in there.keys() - objects.keys():
+            bucket, _, key = name.partition("/")
+            self._client.delete_object(Bucket=bucket, Key=key)
+        for name, stored in objects.items():
+            if name not in there or there[name].etag != stored.etag:
+                bucket, _, key = name.partition("/")
+                self._client.put_object(Bucket=bucket, Key=key, Body=stored.data)
 
     async def answer(self, request: Request) -> Response:
         return await asyncio.get_running_loop().run_in_executor(None, self._relay, request)

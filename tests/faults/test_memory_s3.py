@@ -64,11 +64,15 @@ tell(lambda: bytes(obstore.get(store, f"{prefix}/a/1", options={"range": {"offse
 obstore.put(store, f"{prefix}/large", bytes(7 << 20), chunk_size=5 << 20, use_multipart=True)
 tell(lambda: obstore.head(store, f"{prefix}/large")["size"])
 client = botocore.session.get_session().create_client("s3")
-for page in (client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=2, Delimiter="/"),):
-    said.append([page["KeyCount"], page["IsTruncated"], [found["Key"].removeprefix(prefix) for found in page.get("Contents", [])],
-                 [found["Prefix"].removeprefix(prefix) for found in page.get("CommonPrefixes", [])]])
-pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/", PaginationConfig={"PageSize": 2})
-said.append([found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", [])])
+below = {"Bucket": bucket, "Prefix": f"{prefix}/"}
+
+def names_of(page, part="Contents", name="Key"):
+    return [found[name].removeprefix(prefix) for found in page.get(part, [])]
+
+page = client.list_objects_v2(MaxKeys=2, Delimiter="/", **below)
+said.append([page["KeyCount"], page["IsTruncated"], names_of(page), names_of(page, "CommonPrefixes", "Prefix")])
+pages = client.get_paginator("list_objects_v2").paginate(PaginationConfig={"PageSize": 2}, **below)
+said.append([name for page in pages for name in names_of(page)])
 tell(lambda: client.get_object(Bucket=bucket, Key=f"{prefix}/a/1", IfMatch='"0"')["Body"].read())
 tell(lambda: client.head_object(Bucket=bucket, Key=f"{prefix}/none"))
 tell(storage.delete, f"{root}/a/2")
