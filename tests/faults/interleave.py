@@ -70,8 +70,7 @@ async def opened(n_lanes: int, scenes: Collection[str], upstream: str = "") -> A
         await nursery.open()
         lanes += [Lane(nursery) for _ in range(n_lanes)]
         await asyncio.gather(*(lane.open() for lane in lanes))
-        built = await build_scenes(lanes[0].store, lanes[0].run)
-        kept = {name: scene for name, scene in built.items() if name in scenes}
+        kept = await build_scenes(lanes[0].store, lanes[0].run, scenes)
         await _spread(lanes, [partial(_learn_with, scene) for scene in kept.values()])
         if upstream:
             lanes = [Lane(nursery, Upstream(upstream, KEYS))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +39,8 @@ def put_tape(store: MemoryS3, number: int, version: int = 1, root: str = SOURCE)
     return uri
 
 
-async def build_scenes(store: MemoryS3, run: Run) -> dict[str, Scene]:
-    """Every scene, one out of the other; what an undisturbed end of each looks like is not known yet."""
+async def build_scenes(store: MemoryS3, run: Run, wanted: Collection[str]) -> dict[str, Scene]:
+    """The wanted scenes, one out of the other; what an undisturbed end of each looks like is not known yet."""
     scenes: dict[str, Scene] = {}
     for number in (1, 2):
         put_tape(store, number)
@@ -49,14 +49,17 @@ async def build_scenes(store: MemoryS3, run: Run) -> dict[str, Scene]:
     await run(["backfill"], sets=["limits.max_units=1"], build=False)
     put_tape(store, 4)
     scenes["half"] = Scene(store.contents(), {"erased": tape_3})  # one unit of tape 3 is done, tape 4 is new
-    await run(["backfill"])
-    full = store.contents()
-    tape_2 = f"{SOURCE}/tape-2.mp4"
-    (draft,) = await run(["draft"])
-    scenes["full"] = Scene(store.contents(), {"erased": tape_2, "draft": draft["value"]})
-    await _changed_scenes(store, full, scenes, run)
-    await _moved_scenes(store, full, scenes)
-    return scenes
+    if not {"half"}.issuperset(wanted):
+        await run(["backfill"])
+        full = store.contents()
+        if "full" in wanted:
+            (draft,) = await run(["draft"])
+            given = {"erased": f"{SOURCE}/tape-2.mp4", "draft": draft["value"]}
+            scenes["full"] = Scene(store.contents(), given)
+        if {"stale", "changed", "back"}.intersection(wanted):
+            await _changed_scenes(store, full, scenes, run)
+        await _moved_scenes(store, full, scenes)
+    return {name: scene for name, scene in scenes.items() if name in wanted}
 
 
 async def _changed_scenes(store: MemoryS3, full: Objects, scenes: dict[str, Scene], run: Run) -> None:
