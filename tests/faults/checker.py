@@ -116,6 +116,17 @@ def check_whole(lake: Lake) -> Verdict:
     return verdict
 
 
+def check_retention(lake: Lake) -> Verdict:
+    """No log is left with a retention of nothing, which only an erasure needs for a moment."""
+    verdict = Verdict()
+    for table in TABLES:
+        logs = sorted(key for key in lake if key.startswith(f"tables/{table}/_delta_log/") and key.endswith(".json"))
+        said = [json.loads(line) for key in logs for line in lake[key].splitlines() if b'"metaData"' in line]
+        if said and " 0 " in said[-1]["metaData"]["configuration"].get("delta.logRetentionDuration", ""):
+            verdict.findings.append(f"retention: the log of {table} is kept for no time")
+    return verdict
+
+
 def _index_findings(lake: Lake, counts: Counter[str]) -> Iterator[str]:
     for key in sorted(lake):
         parts = key.split("/")

@@ -51,6 +51,11 @@ def _backfill(config: Config, given: Arguments) -> Any:
     return report.ledger.to_json()
 
 
+def _part(config: Config, given: Arguments) -> Any:
+    """A backfill of a root below the others'."""
+    return _backfill(config, {**given, "source": f"{SOURCE}/tape-4.mp4"})
+
+
 def _flaky(config: Config, given: Arguments) -> Any:
     """A backfill in which one video cannot be read."""
     os.environ[FAILING] = given["erased"]
@@ -114,6 +119,7 @@ def _index_status(config: Config, given: Arguments) -> Any:
 
 COMMANDS: dict[str, Call] = {
     "backfill": _backfill,
+    "part": _part,
     "flaky": _flaky,
     "erase": _erase,
     "unerase": _upkeep("unerase_videos", "erased"),

@@ -27,6 +27,7 @@ KEYS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 HANG_S = 60
+KILLED = -9
 AGE_S = 2 * 86_400  # how old what a scene holds is: maintenance may remove what nothing needs
 END = ("backfill", "maintain", "status", "balance", "index_status")
 
@@ -138,22 +139,31 @@ class Lane:
         first = await self.start("A", [schedule.first], given, schedule.stop)
         outcome.is_met = await self._until_stop("A", first)
         if schedule.kills and outcome.is_met:
-            first.kill()
-            outcome.n_kills = 1
-            self.clients["A"].go.set()
-            await self._end(first)
+            await self._kill("A", first, outcome)
         if schedule.mode != "kill":
             second = await self.start("B", [schedule.second], others, schedule.other_stop)
-            await (self._until_stop("B", second) if schedule.other_stop else self._end(second))
+            is_held = await self._until_stop("B", second) if schedule.other_stop else False
+            if schedule.mode == "pair-kill" and is_held:
+                await self._kill("B", second, outcome)
         if schedule.kills and outcome.is_met:
             first = await self.start("A", [schedule.first], given)
         self.clients["A"].go.set()
         await self._end(first)
         self._book(schedule.first, first, outcome)
         if schedule.mode != "kill":
+            if second.status == KILLED:
+                second = await self.start("B", [schedule.second], others)
             self.clients["B"].go.set()
             await self._end(second)
             self._book(schedule.second, second, outcome)
+
+    async def _kill(self, role: str, child: Child, outcome: Outcome) -> None:
+        """SIGKILL; what was held is not done."""
+        child.kill()
+        await self._end(child)
+        outcome.n_kills += 1
+        await asyncio.sleep(0.01)  # the server hears of the closed connection before the stop is lifted
+        self.clients[role].go.set()
 
     async def _finish(self, schedule: Schedule, scene: Scene, outcome: Outcome) -> None:
         """Judge what there is, bring everything to its end, judge again."""
@@ -175,6 +185,7 @@ class Lane:
         lake = lake_of(self.store.contents())
         truth = {uri: ids for uri, ids in scene.truth.items() if uri != erased}
         verdicts = [checker.check_whole(lake), checker.check_balance(lake), checker.check_ids(lake, truth)]
+        verdicts.append(checker.check_retention(lake))
         if is_erased:
             verdicts += [checker.check_traces(lake | self._cached(), found) for found in scene.erased]
         late = [finding for verdict in verdicts for finding in verdict.findings]

@@ -40,8 +40,8 @@ def put(path: str, value: Any) -> None:
     setattr(owner, last, value)
 
 
-def _rows_are_deleted_without_a_look() -> None:
-    """A commit of a unit is recorded under a sequence number of its own each time: a unit that ran twice is there twice."""
+def _commits_are_not_known() -> None:
+    """What was committed under a number is not known any more: it is committed again."""
     put("shotlake.table.lake:_sequence", lambda snapshot, app_id: -1)
 
 
@@ -50,20 +50,20 @@ def _outcomes_go_whatever_runs() -> None:
     put("shotlake.table.maintenance:live_run_ids", lambda root: set())
 
 
-def _files_go_whatever_names_them() -> None:
+def _files_are_not_looked_at() -> None:
     """A published generation is not looked at again before its pointer is written."""
     put("shotlake.index.publish:_check_stored", lambda folder, manifest: None)
 
 
 RELAPSES: dict[str, Relapse] = {
     "a commit is made twice": Relapse(
-        _rows_are_deleted_without_a_look, "half", "backfill", "backfill", "kill-between", ("doubled",)
+        _commits_are_not_known, "half", "backfill", "backfill", "kill-between", ("doubled",)
     ),
     "maintenance sees no live run": Relapse(
         _outcomes_go_whatever_runs, "half", "backfill", "maintain", "between", ("doubled", "missing", "balance")
     ),
     "publishing does not look at the files": Relapse(
-        _files_go_whatever_names_them, "full", "publish", "maintain", "between", ("generation",)
+        _files_are_not_looked_at, "full", "publish", "maintain", "between", ("generation",)
     ),
 }
 

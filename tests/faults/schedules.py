@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from tests.faults.shapes import is_mutation
 from tests.faults.stop_server import Stop
 
-MODES = ("between", "kill", "kill-between", "pair")
+MODES = ("between", "kill", "kill-between", "pair", "pair-kill")
 CLOCKS = {"": (0, 0), "store+90": (90, 0), "store-90": (-90, 0), "rival+90": (0, 90), "rival-90": (0, -90)}
 OTHER_HOST = "hosts"  # the two commands are on different machines, so that only silence tells of a death
 
@@ -26,7 +26,7 @@ def _meet(scene: str, *names: str) -> None:
     PAIRS[scene] = [(one, other) for one in names for other in names]
 
 
-_meet("half", "backfill", "erase", "maintain", "update")
+_meet("half", "backfill", "part", "erase", "maintain", "update")
 _meet("full", "erase", "maintain", "build", "publish", "backfill")
 _meet("stale", "update", "erase", "maintain", "build", "compact")
 _meet("back", "backfill", "maintain", "erase")
@@ -37,7 +37,10 @@ _meet("old", "migrate", "maintain", "erase", "backfill")
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`first` is stopped at `stop`; `second` comes in between, whole or up to `other_stop`. `twist`: clock or hosts."""
+    """`first` is stopped at `stop`; `second` comes in between, whole or up to `other_stop`. `twist`: clock or hosts.
+
+    In `pair-kill` it is the second that is killed at its stop, and run again once the first has ended.
+    """
 
     scene: str
     first: str
@@ -79,6 +82,11 @@ def stops_of(order: Sequence[str], occurrences: int) -> list[Stop]:
     return stops
 
 
+def _deaths(stops: list[Stop]) -> list[Stop]:
+    """Where a death differs from one at another stop: behind each mutation."""
+    return [stop for stop in stops if stop.moment == "after"] or stops[:1]
+
+
 def plan(
     pairs: Sequence[tuple[str, str, str]],
     recorded: dict[tuple[str, str], list[str]],
@@ -92,13 +100,14 @@ def plan(
     for scene, first, second in pairs:
         stops = stops_of(recorded[scene, first], occurrences)
         others = stops_of(recorded[scene, second], occurrences)
-        deaths = [stop for stop in stops if stop.moment == "after"] or stops[:1]
+        deaths, other_deaths = _deaths(stops), _deaths(others)
         found += [Schedule(scene, first, second, "between", stop) for stop in stops]
         found += [Schedule(scene, first, second, "kill-between", stop) for stop in deaths]
         if first == second:
             found += [Schedule(scene, first, "", "kill", stop) for stop in deaths]
         for _ in range(n_pairs):
             found.append(Schedule(scene, first, second, "pair", chance.choice(stops), chance.choice(others)))
+            found.append(Schedule(scene, first, second, "pair-kill", chance.choice(stops), chance.choice(other_deaths)))
     twists = [*CLOCKS, OTHER_HOST][1:]
     twisted = [replace(one, twist=chance.choice(twists)) for one in chance.sample(found, len(found) // 4)]
     found = list(dict.fromkeys(found + twisted))

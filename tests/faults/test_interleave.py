@@ -85,12 +85,8 @@ def test_a_schedule_is_its_name() -> None:
 
 def test_stops_are_first_and_last_of_each_kind() -> None:
     order = ["GET:a", "PUT:b", "GET:a", "GET:a"]
-    assert [str(stop) for stop in stops_of(order, 2)] == [
-        "before.GET:a.1",
-        "before.GET:a.3",
-        "before.PUT:b.1",
-        "after.PUT:b.1",
-    ]
+    names = [str(stop) for stop in stops_of(order, 2)]
+    assert names == ["before.GET:a.1", "before.GET:a.3", "before.PUT:b.1", "after.PUT:b.1"]
     assert len(stops_of(order, 3)) == 5
 
 
@@ -157,13 +153,8 @@ def test_the_checker_sees_traces_in_packed_files(sound_lake: dict[str, bytes]) -
     uri = next(iter(checker.live_ids(sound_lake)))
     erased = checker.erased_of(sound_lake, uri)
     traces = checker.check_traces(sound_lake, erased).findings
-    for place in (
-        "tables/segments/embed_key",
-        "tables/videos/_delta_log",
-        "columns.arrow",
-        "rows.f16",
-        "tables/pooled",
-    ):
+    places = ("tables/segments/embed_key", "tables/videos/_delta_log", "columns.arrow", "rows.f16", "tables/pooled")
+    for place in places:
         assert any(place in finding for finding in traces), (place, traces)
     other = checker.Erased("s3://b/archive/none", frozenset(["no such id"]))
     assert not checker.check_traces(sound_lake, other).findings
