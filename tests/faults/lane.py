@@ -142,8 +142,9 @@ class Lane:
             await self._kill("A", first, outcome)
         if schedule.mode != "kill":
             second = await self.start("B", [schedule.second], others, schedule.other_stop)
-            is_held = await self._until_stop("B", second) if schedule.other_stop else False
-            if schedule.mode == "pair-kill" and is_held:
+            if schedule.other_stop is None:
+                await self._end(second)
+            elif await self._until_stop("B", second) and schedule.mode == "pair-kill":
                 await self._kill("B", second, outcome)
         if schedule.kills and outcome.is_met:
             first = await self.start("A", [schedule.first], given)
