@@ -7,7 +7,7 @@ GPU_VENV := .venv-gpu
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-s3 check format bench bench-decode bench-embed bench-table bench-backfill bench-index bench-index-peers bench-query test-index-gpu clean
+.PHONY: help setup demo test test-all test-s3 test-interleavings check format bench bench-decode bench-embed bench-table bench-backfill bench-index bench-index-peers bench-query test-index-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -34,6 +34,9 @@ test: setup $(S3_VENV)/.stamp ## the tests
 test-all: setup $(S3_VENV)/.stamp ## the tests and the slow ones, and those with S3 against a second server
 	$(BIN)/python -m pytest -m 'not bench'
 	$(MAKE) test-s3
+
+test-interleavings: setup ## every two commands on one lake, stopped and killed at each kind of request; up to 90 minutes
+	$(BIN)/python tests/faults/interleave.py --minutes $(or $(MINUTES),80) --shards 2 --seed $(or $(SEED),1)
 
 test-s3: setup ## the tests that need an S3 server, against Ceph's radosgw; installed from Debian's packages if it is not there
 	@command -v radosgw >/dev/null && command -v ceph-osd >/dev/null || \

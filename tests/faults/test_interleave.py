@@ -1,0 +1,160 @@
+"""Two commands at once on one lake, stopped and killed at their requests: a seeded sample, and the driver's own tests.
+
+`make test-interleavings` plays all schedules. A finding is played again by
+`python tests/faults/interleave.py --replay NAME`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Callable
+
+import pyarrow.parquet as pq
+import pytest
+from tests.faults import checker
+from tests.faults.interleave import Totals, drive, kind_of, opened, parsed, planned
+from tests.faults.lane import Outcome
+from tests.faults.relapses import RELAPSES, Relapse
+from tests.faults.scenes import lake_of
+from tests.faults.schedules import Schedule, Stop, stops_of
+
+pytestmark = pytest.mark.interleavings
+MOST = 60  # schedules until a fault that was put back has to be found
+
+
+def played(*words: str) -> Totals:
+    """Play what the words of the command line ask for; every finding is an error."""
+    findings: list[str] = []
+
+    def tell(outcome: Outcome) -> None:
+        findings.extend(f"{outcome.name}: {finding}" for finding in outcome.findings)
+
+    totals = asyncio.run(drive(parsed(list(words)), tell))
+    assert not findings, "\n".join(findings)
+    return totals
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("scene", "minutes"), [("half", 0.9), ("full", 0.9)])
+def test_a_seeded_sample_of_schedules(scene: str, minutes: float) -> None:
+    totals = played("--scenes", scene, "--minutes", str(minutes), "--seed", "14", "--lanes", "2")
+    assert totals.schedules >= 4 and totals.missed <= totals.schedules / 2
+
+
+@pytest.mark.slow
+@pytest.mark.s3
+@pytest.mark.timeout(1800)
+def test_schedules_on_a_real_server(s3_endpoint: str) -> None:
+    """The same stops before moto or radosgw: what the store in memory may have wrong is seen here."""
+    totals = played("--scenes", "half", "--minutes", "5", "--seed", "14", "--upstream", s3_endpoint, "--no-twists")
+    assert totals.schedules >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", RELAPSES)
+def test_a_fault_that_is_put_back_is_found(name: str) -> None:
+    found = asyncio.run(_hunt(name, RELAPSES[name]))
+    assert found, f"{name} was not found in {MOST} schedules"
+
+
+async def _hunt(name: str, relapse: Relapse) -> list[str]:
+    words = ["--pairs", f"{relapse.first}:{relapse.second}", "--scenes", relapse.scene, "--modes", relapse.mode]
+    options = parsed([*words, *([] if relapse.twist else ["--no-twists"]), "--seed", "14"])
+    async with opened(2, [relapse.scene]) as lanes:
+        known = [Schedule.parse(relapse.known)] if relapse.known else []
+        schedules = known + await planned(lanes, [(relapse.scene, relapse.first, relapse.second)], options)
+        for schedule in [one for one in schedules if relapse.twist in ("", one.twist)][:MOST]:
+            outcome = await lanes[0].play(schedule, (name,))
+            if found := [finding for finding in outcome.findings if kind_of(finding) in relapse.kinds]:
+                return found
+    return []
+
+
+def test_a_schedule_is_its_name() -> None:
+    stop, other = Stop("before", "PUT:leases/run/#.json", 1), Stop("after", "DELETE:source", 12)
+    for schedule in (
+        Schedule("half", "backfill", "erase", "between", stop),
+        Schedule("half", "erase", "", "kill", other, twist="store+90"),
+        Schedule("full", "build", "publish", "pair", stop, other, "hosts"),
+    ):
+        assert Schedule.parse(str(schedule)) == schedule
+
+
+def test_stops_are_first_and_last_of_each_kind() -> None:
+    order = ["GET:a", "PUT:b", "GET:a", "GET:a"]
+    names = [str(stop) for stop in stops_of(order, 2)]
+    assert names == ["before.GET:a.1", "before.GET:a.3", "before.PUT:b.1", "after.PUT:b.1"]
+    assert len(stops_of(order, 3)) == 5
+
+
+@pytest.fixture(scope="module")
+def sound_lake() -> dict[str, bytes]:
+    """A lake with an index, as the commands made it."""
+
+    async def make() -> dict[str, bytes]:
+        async with opened(1, ["full"]) as (lane,):
+            return lake_of(lane.scenes["full"].objects)
+
+    return asyncio.run(make())
+
+
+def findings(lake: dict[str, bytes]) -> set[str]:
+    verdicts = checker.check_whole(lake), checker.check_balance(lake)
+    return {kind_of(finding) for verdict in verdicts for finding in verdict.findings}
+
+
+def without_a_data_file(lake: dict[str, bytes]) -> None:
+    del lake[f"tables/segments/{next(iter(checker.active_files(lake, 'segments')))}"]
+
+
+def with_rows_twice(lake: dict[str, bytes]) -> None:
+    name = f"tables/segments/{next(iter(checker.active_files(lake, 'segments')))}"
+    rows, out = pq.read_table(io.BytesIO(lake[name])), io.BytesIO()
+    pq.write_table(type(rows).from_batches([*rows.to_batches(), *rows.to_batches()]), out)
+    lake[name] = out.getvalue()
+
+
+def without_units(lake: dict[str, bytes]) -> None:
+    folder = "tables/units/_delta_log/"
+    logs = [name for name in lake if name.startswith(folder)]
+    last = max(logs)
+    lake[last] = b"\n".join(line for line in lake[last].splitlines() if b'"add"' not in line)
+
+
+def without_a_shard(lake: dict[str, bytes]) -> None:
+    pointer = max(key for key in lake if "/CURRENT/" in key)
+    folder = pointer.partition("/CURRENT/")[0]
+    files = json.loads(lake[f"{folder}/{json.loads(lake[pointer])['generation']}/manifest.json"])["files"]
+    del lake[f"{folder}/{files[0]['path']}"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (without_a_data_file, "missing"),
+        (with_rows_twice, "doubled"),
+        (without_units, "balance"),
+        (without_a_shard, "generation"),
+    ],
+)
+def test_the_checker_sees_damage(
+    sound_lake: dict[str, bytes], damage: Callable[[dict[str, bytes]], None], kind: str
+) -> None:
+    lake = dict(sound_lake)
+    assert not findings(lake)
+    damage(lake)
+    assert kind in findings(lake)
+
+
+def test_the_checker_sees_traces_in_packed_files(sound_lake: dict[str, bytes]) -> None:
+    uri = next(iter(checker.live_ids(sound_lake)))
+    erased = checker.erased_of(sound_lake, uri)
+    traces = checker.check_traces(sound_lake, erased).findings
+    places = ("tables/segments/embed_key", "tables/videos/_delta_log", "columns.arrow", "rows.f16", "tables/pooled")
+    for place in places:
+        assert any(place in finding for finding in traces), (place, traces)
+    other = checker.Erased("s3://b/archive/none", frozenset(["no such id"]))
+    assert not checker.check_traces(sound_lake, other).findings
