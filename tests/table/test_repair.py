@@ -21,11 +21,12 @@ from shotlake.errors import LeaseHeld, NotFound
 from shotlake.records import WorkUnit
 from shotlake.table import committer as committing
 from shotlake.table import doubles
-from shotlake.table.committer import Committer, recover
+from shotlake.table.committer import Committer
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY
+from shotlake.table.outcomes import recover
 from shotlake.table.readers import balance, finished_units
 from shotlake.table.repair import inspect, repair
 from shotlake.table.rewrite import data_files

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from shotlake import storage
 from shotlake.errors import InvalidFile, NotFound, SourceChanged
-from shotlake.table.files import open_parquet
+from shotlake.table.files import DataFile, open_parquet
 from shotlake.table.lake import Lake
-from shotlake.table.rewrite import DataFile, data_files, read_rows
+from shotlake.table.rewrite import data_files, read_rows
 from shotlake.table.schemas import PARTITIONS
 
 DAMAGE = (InvalidFile, NotFound, SourceChanged, pa.ArrowException, OSError)  # OSError: what pyarrow says of bad pages

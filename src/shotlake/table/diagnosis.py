@@ -27,11 +27,11 @@ from shotlake.table.claims import (
     located,
     without_units,
 )
-from shotlake.table.committer import OUTCOMES
 from shotlake.table.damage import TableFiles
 from shotlake.table.doubles import SegmentRows, segment_rows
 from shotlake.table.lake import Lake
 from shotlake.table.lease import live_run_ids
+from shotlake.table.outcomes import OUTCOMES
 from shotlake.table.schemas import TABLES
 
 ERASED = "erased"

@@ -28,15 +28,16 @@ from deltalake import DeltaTable
 from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.errors import CommitError, LeaseLost
-from shotlake.table.committer import OUTCOMES, complete_commits
 from shotlake.table.damage import DAMAGE
 from shotlake.table.diagnosis import ERASED, LOG_RETENTION, NO_RETENTION, Diagnosis, diagnose
 from shotlake.table.doubles import claim_of
+from shotlake.table.files import DataFile
 from shotlake.table.findings import Finding, findings_of
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY
-from shotlake.table.rewrite import DataFile, read_rows, replace, write_rows
+from shotlake.table.outcomes import OUTCOMES, complete_commits
+from shotlake.table.rewrite import read_rows, replace, write_rows
 from shotlake.table.rows import failures_again, table_of
 from shotlake.table.schemas import RETIRED, UNITS, VIDEOS, file_schema
 
