@@ -17,10 +17,11 @@ from shotlake.config import Config
 from shotlake.embed.load import load_encoder
 from shotlake.errors import CorruptGeneration, NotFound, ShotlakeError
 from shotlake.flow.build_index import build_index
+from shotlake.flow.erasure import erase_videos
 from shotlake.flow.generations import standing
 from shotlake.flow.index_source import index_root
 from shotlake.flow.repair import look_at_pointers, repair_lake
-from shotlake.flow.upkeep import erase_videos, maintain_lake
+from shotlake.flow.upkeep import maintain_lake
 from shotlake.flow.verify import lake_balance
 from shotlake.query.search import LakeSearch
 from shotlake.table.erase import erased_videos

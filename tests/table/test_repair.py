@@ -162,7 +162,7 @@ def test_a_unit_of_which_one_file_of_two_is_gone_leaves_as_a_whole(tmp_path: Pat
 def test_a_lost_file_of_another_table(lake: Lake, table: str) -> None:
     if table not in ("units", "failures"):
         lake.append(table, lake.table(table).to_pyarrow_table().schema.empty_table().cast(lake.read(table).schema))
-        row = {"video_id": "v", "run_id": "r9", "reason": "superseded", "embed_key": KEY, "at": AT}
+        row = {"video_id": "v", "run_id": "r9", "reason": "superseded", "embed_key": KEY, "collection": "news", "at": AT}
         from shotlake.table.schemas import TABLES
 
         lake.append(table, table_of(TABLES[table], [row]))
@@ -292,7 +292,7 @@ def owing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Lake:
     delete_units(lake, 0, 1)
     repair(lake, "m0", CONFIG)
     with monkeypatch.context() as patch:
-        patch.setattr(committing, "_append_outcomes", die)
+        patch.setattr(committing, "append_outcomes", die)
         with pytest.raises(SystemExit):
             backfill(lake, "r2")
     return lake
@@ -377,10 +377,12 @@ def test_a_table_without_a_log_is_said_and_the_rest_is_mended(lake: Lake) -> Non
 
 
 def test_erased_videos_stay_erased_when_their_tombstones_are_lost(lake: Lake) -> None:
-    from shotlake.table.erase import erase, erased_videos
+    from shotlake.table.erase import erased_videos, record_erasure, sweep
 
     victim = UNITS[0].video
-    erase(lake, {victim.video_id: victim.uri}, "e1", "me", "request", CONFIG)
+    record_erasure(lake, {victim.video_id: victim.uri}, "e1", "me", "request")
+    with Lease.acquire(lake.root, LEASE_KEY, "/", "e1"):
+        sweep(lake, "e1")
     for path in Path(lake.uri("retired")).glob("*.parquet"):
         path.unlink()
     assert any("NOT KNOWN" in finding.action for finding in inspect(lake).findings)
