@@ -5,7 +5,7 @@ each segment once. Of the claims of a unit one is kept at the most: of those tha
 rows that no kept claim claims, units whose claim does not hold (those of retired videos apart, whose rows maintenance
 may have deleted), and failures without their unit. Units that a live run has to do with are left alone.
 
-Memory: about 200 bytes a row of `units`, and what `doubles.py` takes.
+Memory: about 1.4 kB a row of `units`, and what `doubles.py` takes.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ def judge(units: pa.Table, rows: SegmentRows, pending: pa.Array) -> Verdict:
 
 def judge_failures(failures: pa.Table, units: pa.Table, kept: pa.Table, pending: pa.Array) -> FailureVerdict:
     """`failures`: located rows; `kept`: the rows of `units` that stay. Each has as many lost cells as it says."""
+    units, kept = (rows.filter(pa.array(_concerned(rows, failures))) for rows in (units, kept))
     failures, units, kept = _with_attempt(failures), _with_attempt(units), _with_attempt(kept)
     is_lone = ~_in(failures["attempt"], kept["attempt"]) & ~_in(failures["claim"], pending)
     same = ["attempt", "first_cell", "n_cells", "code"]
@@ -148,6 +149,13 @@ def judge_failures(failures: pa.Table, units: pa.Table, kept: pa.Table, pending:
     )
 
 
+def _concerned(units: pa.Table, failures: pa.Table) -> Mask:
+    """Units that lost something, or of which a failure tells."""
+    is_ok = _in(units["status"], pa.array(["ok"])) & (units["lost"].to_numpy() == 0)
+    found: Mask = ~is_ok | _in(units["unit_id"], failures["unit_id"])
+    return found
+
+
 def without_units(rows: pa.Table, unit_ids: pa.Array) -> pa.Table:
     """The rows of all other units."""
     return rows.filter(pa.array(~_in(rows["unit_id"], unit_ids)))
@@ -155,11 +163,14 @@ def without_units(rows: pa.Table, unit_ids: pa.Array) -> pa.Table:
 
 def _ranked(units: pa.Table, rows: SegmentRows) -> pa.Table:
     """Claims with `there` (distinct segments) and `is_whole`; of a unit's, the one to keep is the last."""
-    claims = units.filter(pc.greater(units["written"], 0))
+    columns = ["unit_id", "claim", "written", "at", "is_retired", "position"]
+    claims = units.select(columns).filter(pc.greater(units["written"], 0))
     extra = _all_but_first(rows.doubled).group_by("claim").aggregate([([], "count_all")])
     there = _taken(rows.counts, "n", claims["claim"]) - _taken(extra, "count_all", claims["claim"])
     claims = claims.append_column("there", pa.array(there))
     claims = claims.append_column("is_whole", pa.array((there == claims["written"].to_numpy()).astype(np.int8)))
+    if _is_distinct(claims["unit_id"]):  # nearly always, and then nothing need be put in order
+        return claims
     return claims.sort_by([(name, "ascending") for name in ("unit_id", "is_whole", "at", "position")])
 
 
@@ -188,6 +199,8 @@ def _losers(held: pa.Table, doubled: pa.Table) -> pa.Array:
 
 def _repeated(units: pa.Table) -> NDArray[np.int64]:
     """Positions of rows of the same unit and attempt, all but the one to keep: one that wrote, else the newest."""
+    if _is_distinct(units["unit_id"]):
+        return np.empty(0, np.int64)
     order = ["unit_id", "attempts", "written", "at", "position"]
     rows = units.select(order).sort_by([(name, "ascending") for name in order])
     found: NDArray[np.int64] = rows["position"].to_numpy()[~_last_of(rows, ["unit_id", "attempts"])]
@@ -209,6 +222,10 @@ def _last_of(rows: pa.Table, names: list[str]) -> Mask:
             column = rows[name].combine_chunks()
             last[:-1] |= pc.fill_null(pc.not_equal(column[:-1], column[1:]), True).to_numpy(zero_copy_only=False)
     return last
+
+
+def _is_distinct(ids: pa.ChunkedArray) -> bool:
+    return bool(pc.count_distinct(ids).as_py() == len(ids))
 
 
 def _with_attempt(rows: pa.Table) -> pa.Table:
