@@ -27,7 +27,9 @@ from shotlake.flow.generations import publish_stored, published, roll_back, stan
 from shotlake.flow.index_lease import indexing
 from shotlake.flow.index_source import index_root
 from shotlake.flow.upkeep import erase_videos, maintain_lake
+from shotlake.query.result import SearchResult
 from shotlake.query.search import LakeSearch
+from shotlake.table import committer
 from shotlake.table.lake import Lake
 from shotlake.world.archive import Truth
 
@@ -67,6 +69,10 @@ def ids_of(config: Config, uri: str) -> list[str]:
 
 def key_of(config: Config) -> str:
     return str(standing(config)["embed_key"])
+
+
+def found(config: Config) -> SearchResult:
+    return LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle", limit=50)
 
 
 def process(program: str, config: Config, *more: str) -> subprocess.Popen[bytes]:
@@ -116,8 +122,7 @@ def test_one_process_changes_an_index_and_the_others_say_so(
         n_files, held = forget_videos(lake, ids, config)
         assert n_files == 0 and held.keys() == {key} and "is being changed by" in held[key]
         assert published(config) == before and storage.names(index_root(lake)) == files
-        found = LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle", limit=50)
-        assert found.unindexed_rows == report.ledger.cells["written"] > 0
+        assert found(config).unindexed_rows == report.ledger.cells["written"] > 0
     assert build_index(config, action="update").table_rows == len(segments(config))
     assert maintain_lake(config)["index_skipped"] == ""
 
@@ -137,6 +142,53 @@ def test_a_killed_builder_holds_nothing_up_and_its_work_is_taken_up_unless_it_is
     assert index_traces(lake, ids) == []
     names = storage.names(index_root(lake))
     assert forget_videos(lake, ids, config) == (0, {}) and storage.names(index_root(lake)) == names
+
+
+STALLED_BUILDER = """
+import time
+from pathlib import Path
+from shotlake import storage
+from shotlake.flow.build_index import build_index
+real = storage.create
+def stalled(uri, data):
+    if uri.endswith("manifest.json"):
+        Path(sys.argv[3]).touch()
+        time.sleep(600)
+    real(uri, data)
+storage.create = stalled
+build_index(config)
+"""
+
+
+def test_beside_a_builder_nothing_is_removed_and_once_it_is_dead_an_erasure_goes_on(
+    config: Config, victim: str, tmp_path: Path
+) -> None:
+    lake, ids, there = Lake.open(config.lake), ids_of(config, victim), tmp_path / "stalled"
+    builder = process(STALLED_BUILDER, config, str(there))
+    try:
+        while not there.exists():
+            assert builder.poll() is None
+            time.sleep(0.1)
+        names = storage.names(index_root(lake))
+        assert "is being changed by" in maintain_lake(config)["index_skipped"]
+        assert "is being changed by" in erase_videos(victim, None, "request 26", config)["traces"][-1]
+        assert storage.names(index_root(lake)) == names
+    finally:
+        builder.kill()
+        builder.wait()
+    assert any("drafts/" in name for name in index_traces(lake, ids))
+    assert forget_videos(lake, ids, config)[1] == {} and index_traces(lake, ids) == []
+    assert standing(config)["rows"] == len(segments(config))
+
+
+def test_of_two_builders_one_builds_and_the_other_says_so(config: Config) -> None:
+    first = published(config)
+    program = "from shotlake.cli import main\nsys.exit(main(['index', 'build', '--lake', sys.argv[1]]))"
+    builders = [process(program, config) for _ in range(2)]
+    codes = [builder.wait() for builder in builders]
+    assert 0 in codes and set(codes) <= {0, 1}
+    assert len(published(config)) == len(first) + codes.count(0)
+    assert found(config).hits
 
 
 @pytest.mark.parametrize("action", ["build", "update"])
@@ -213,7 +265,28 @@ def test_an_update_beside_a_run_between_its_two_commits(made: Path, config: Conf
     assert standing(config)["unindexed_rows"] == 0
     report = run(made / "more", config, build=True)
     assert report.ledger.videos["unchanged"] == 1 and report.generation == ""
-    assert build_index(config, action="update") == manifest
+    again = build_index(config, action="update")
+    assert (again.table_rows, again.n_rows, len(again.shards)) == (rows, rows, 2), "nothing is added twice"
+
+
+def test_units_that_are_dated_later_than_their_rows_are_counted_once(
+    made: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever appends what a killed run owes can only say that the rows are at the version of now, or before."""
+    real = committer._append_outcomes
+
+    def later(lake, run_id, outcomes, app, version):
+        real(lake, run_id, outcomes, app, version + 3)
+
+    monkeypatch.setattr(committer, "_append_outcomes", later)
+    run(made / "more", config)
+    rows = len(segments(config))
+    for _ in range(2):
+        manifest = build_index(config, action="update")
+        assert manifest.table_rows == manifest.n_rows - manifest.retired_rows == rows
+        maintain_lake(config)  # joins files: another version of the same rows
+    ids = [hit.segment_ids for hit in found(config).hits]
+    assert len(ids) == len(set(ids)) > 0
 
 
 @pytest.mark.parametrize("damaged", ["pointer", "manifest", "rows.f16"])
@@ -221,19 +294,19 @@ def test_a_damaged_current_generation_hinders_neither_build_nor_update(config: C
     first = standing(config)
     names = {"pointer": "CURRENT/1.json", "manifest": f"{first['generation']}/manifest.json"}
     for action in ("update", "build"):
-        found = published(config)[-1]
+        before = published(config)[-1]
         path = Path(config.lake, "index", first["embed_key"], names.get(damaged, ""))
         if damaged == "rows.f16":
-            path = next(path.rglob(f"{found['generation']}/fused/shards/*/rows.f16"))
+            path = next(path.rglob(f"{before['generation']}/fused/shards/*/rows.f16"))
             path.unlink()
         elif damaged == "pointer":
             path = max((path.parent).iterdir(), key=lambda file: int(file.stem))
             path.write_bytes(b"")
         else:
-            path = path.parents[1] / found["generation"] / "manifest.json"
+            path = path.parents[1] / before["generation"] / "manifest.json"
             path.write_bytes(b"{}")
         made = build_index(config, action=action)
-        assert made.generation != found["generation"] and standing(config)["generation"] == made.generation
-        assert LakeSearch.open(config.lake, load_encoder(config.embed), config).search("a red circle").hits
+        assert made.generation != before["generation"] and standing(config)["generation"] == made.generation
+        assert found(config).hits
     maintain_lake(config)
     assert standing(config)["rows"] == first["rows"]

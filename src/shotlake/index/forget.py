@@ -6,11 +6,10 @@ by the mark in its name, which says what was erased when it began.
 
 from __future__ import annotations
 
-import io
-import json
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +85,7 @@ def index_traces(index_root: str, videos: Sequence[str], segments: Sequence[str]
         return []
     found = list(_stored_traces(index_root, ids))
     for uri, path in cached_files(index_root, default_cache_dir()):
-        if _is_trace(path.name, path.read_bytes, ids):
+        if _is_trace(path.name, str(path), ids):
             found.append(f"cache of this machine: {uri.removeprefix(f'{index_root}/')}")
     return found
 
@@ -96,40 +95,58 @@ def _stored_traces(index_root: str, ids: pa.Array) -> Iterator[str]:
     described = {name.rpartition("/")[0] for name in names if name.endswith(f"/{COLUMNS_NAME}")}
     for name in names:
         folder, _, file = name.rpartition("/")
-        uri = storage.join(index_root, name)
         is_alone = folder not in described and any(kind in file for kind in (ROWS_NAME, INDEX_NAME))
-        if is_alone or _is_trace(file, partial(storage.read_bytes, uri), ids):
+        if is_alone or _is_trace(file, storage.join(index_root, name), ids):
             yield name
 
 
 def _objects(index_root: str) -> Iterator[storage.ObjectInfo]:
     """With those that a killed process was still writing."""
-    if storage.names(index_root) or storage.is_remote(index_root) or Path(index_root).is_dir():
+    if storage.is_remote(index_root) or Path(index_root).is_dir():
         yield from storage.list_objects(index_root)
 
 
-def _is_trace(name: str, read: Callable[[], bytes], ids: pa.Array) -> bool:
+def _is_trace(name: str, uri: str, ids: pa.Array) -> bool:
+    looks_at = _in_columns if COLUMNS_NAME in name else _in_arrays if ".npz" in name else None
+    if not looks_at:
+        return False
     try:
-        if COLUMNS_NAME in name:
-            return _in_columns(read(), ids)
-        return ".npz" in name and _in_arrays(read(), ids)
+        with _local(uri) as path:
+            return looks_at(path, ids)
     except (NotFound, FileNotFoundError):  # removed since it was listed
         return False
 
 
-def _in_columns(data: bytes, ids: pa.Array) -> bool:
+@contextmanager
+def _local(uri: str) -> Iterator[Path]:
+    """The file itself, or a copy that is no part of the cache."""
+    if not storage.is_remote(uri):
+        yield Path(uri)
+        return
+    with tempfile.TemporaryDirectory(prefix="shotlake-traces-") as folder:
+        storage.download(uri, Path(folder) / "file")
+        yield Path(folder) / "file"
+
+
+def _in_columns(path: Path, ids: pa.Array) -> bool:
     try:
-        table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
-    except pa.ArrowInvalid:  # a part of a file
+        columns = ShardColumns(path)
+        return any(
+            pc.any(pc.is_in(batch.column(name), ids)).as_py()
+            for batch in columns.batches()
+            for name in ("segment_id", "video_id")
+            if name in batch.schema.names
+        )
+    except (pa.ArrowInvalid, OSError):  # a part of a file
+        data = path.read_bytes()
         return any(name.encode() in data for name in ids.to_pylist())
-    columns = [name for name in ("segment_id", "video_id") if name in table.schema.names]
-    return any(pc.any(pc.is_in(table[name], ids)).as_py() for name in columns)
 
 
-def _in_arrays(data: bytes, ids: pa.Array) -> bool:
+def _in_arrays(path: Path, ids: pa.Array) -> bool:
     try:
-        with np.load(io.BytesIO(data)) as arrays:
+        with np.load(path) as arrays:
             words = [array for name, array in arrays.items() if array.dtype.kind == "U" and name != "tree"]
             return any(np.isin(array, ids.to_pylist()).any() for array in words)
-    except (ValueError, KeyError, zipfile.BadZipFile, json.JSONDecodeError):
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        data = path.read_bytes()
         return any(name.encode("utf-32-le") in data for name in ids.to_pylist())
