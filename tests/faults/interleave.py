@@ -50,7 +50,7 @@ class Totals:
 
 
 def kind_of(finding: str) -> str:
-    """missing, doubled, generation, balance, lost, extra, unserved, trace, cached, command, end, hang."""
+    """missing, doubled, generation, balance, lost, extra, unserved, retention, trace, cached, blocked, command, end, hang."""
     return finding.removeprefix("early: ").partition(":")[0]
 
 

@@ -31,13 +31,13 @@ KILLED = -9
 AGE_S = 2 * 86_400  # how old what a scene holds is: maintenance may remove what nothing needs
 END = ("backfill", "maintain", "status", "balance", "index_status")
 
-# With what a command may refuse beside another one; anything else that it raises is a finding.
+# How a refusal beside another command begins, or what it says; anything else that a command raises is a finding.
 REFUSALS = {
-    "": {"LeaseHeld", "LeaseLost"},
-    "erase": {"SourceMissing"},
-    "publish": {"CorruptGeneration", "IndexingError", "NoIndex"},
-    "backfill": {"LakeFormat"},
-    "relocate": {"SourceMissing"},
+    "": ("LeaseHeld", "LeaseLost", "use rollback to go back on purpose"),
+    "erase": ("SourceMissing",),
+    "publish": ("CorruptGeneration", "IndexingError", "NoIndex"),
+    "backfill": ("LakeFormat",),
+    "relocate": ("SourceMissing",),
 }
 
 
@@ -133,9 +133,9 @@ class Lane:
     async def _meet(self, schedule: Schedule, scene: Scene, outcome: Outcome) -> None:
         """What the schedule says, up to the end of both commands."""
         clock_s = CLOCKS.get(schedule.twist, (0, 0))[1]
-        hosts = ("one", "other") if schedule.twist == OTHER_HOST else ("", "")
-        given = {"host": hosts[0], **scene.given}
-        others = {"host": hosts[1], "clock_s": clock_s, **scene.given}
+        hosts = ("one", "other", "third") if schedule.twist == OTHER_HOST else ("", "", "")
+        given, others, again = ({"host": host, **scene.given} for host in hosts)
+        others["clock_s"] = clock_s
         first = await self.start("A", [schedule.first], given, schedule.stop)
         outcome.is_met = await self._until_stop("A", first)
         if schedule.kills and outcome.is_met:
@@ -147,16 +147,16 @@ class Lane:
             elif await self._until_stop("B", second) and schedule.mode == "pair-kill":
                 await self._kill("B", second, outcome)
         if schedule.kills and outcome.is_met:
-            first = await self.start("A", [schedule.first], given)
+            first = await self.start("A", [schedule.first], again)
         self.clients["A"].go.set()
         await self._end(first)
-        self._book(schedule.first, first, outcome)
+        self._book(schedule.first, first, schedule, outcome)
         if schedule.mode != "kill":
             if second.status == KILLED:
                 second = await self.start("B", [schedule.second], others)
             self.clients["B"].go.set()
             await self._end(second)
-            self._book(schedule.second, second, outcome)
+            self._book(schedule.second, second, schedule, outcome)
 
     async def _kill(self, role: str, child: Child, outcome: Outcome) -> None:
         """SIGKILL; what was held is not done."""
@@ -197,12 +197,14 @@ class Lane:
         files = (path for path in (self._cache / "here").rglob("*") if path.is_file())
         return {f"cache/{path.relative_to(self._cache)}": path.read_bytes() for path in files}
 
-    def _book(self, name: str, child: Child, outcome: Outcome) -> None:
+    def _book(self, name: str, child: Child, schedule: Schedule, outcome: Outcome) -> None:
         for entry in child.result():
-            error = entry["error"]
-            outcome.ended[name] = error
-            if error and error not in REFUSALS[""] | REFUSALS.get(name, set()):
-                outcome.findings.append(f"command: {name} fails: {error}: {str(entry['value'])[-300:]}")
+            outcome.ended[name] = entry["error"]
+            said = f"{entry['error']}: {str(entry['value'])[-300:]}"
+            if said.startswith("LeaseHeld") and schedule.kills and outcome.is_met:
+                outcome.findings.append(f"blocked: {name} by a dead one: {said}")
+            elif entry["error"] and not any(part in said for part in (*REFUSALS[""], *REFUSALS.get(name, ()))):
+                outcome.findings.append(f"command: {name} fails: {said}")
 
     async def _until_stop(self, role: str, child: Child) -> bool:
         """True once the command is held; False if it has ended before. Errors: Hang."""
