@@ -66,9 +66,21 @@ def _flaky(config: Config, given: Arguments) -> Any:
 
 
 def _erase(config: Config, given: Arguments) -> Any:
-    from shotlake.flow.upkeep import erase_videos
+    from shotlake.flow.erasure import erase_videos
 
     return erase_videos(given["erased"], None, "asked for", config)
+
+
+def _unerase(config: Config, given: Arguments) -> Any:
+    from shotlake.flow.erasure import unerase_video
+
+    return unerase_video(given["erased"], config)
+
+
+def _repair(config: Config, given: Arguments) -> Any:
+    from shotlake.flow.repair import repair_lake
+
+    return repair_lake(config, apply=True)
 
 
 def _upkeep(name: str, *words: str) -> Call:
@@ -122,11 +134,11 @@ COMMANDS: dict[str, Call] = {
     "part": _part,
     "flaky": _flaky,
     "erase": _erase,
-    "unerase": _upkeep("unerase_videos", "erased"),
+    "unerase": _unerase,
     "maintain": _upkeep("maintain_lake"),
     "migrate": _upkeep("migrate_lake"),
     "relocate": _upkeep("relocate_archive", "old", "new"),
-    "repair": _upkeep("repair_lake"),
+    "repair": _repair,
     "build": _index("build"),
     "update": _index("update"),
     "compact": _index("compact"),

@@ -22,11 +22,12 @@ from shotlake.embed.load import load_encoder
 from shotlake.errors import CorruptGeneration, LeaseHeld
 from shotlake.flow import build_index as building
 from shotlake.flow.build_index import build_index
+from shotlake.flow.erasure import erase_videos
 from shotlake.flow.forget import forget_videos, index_traces
 from shotlake.flow.generations import publish_stored, published, roll_back, standing
 from shotlake.flow.index_lease import indexing
 from shotlake.flow.index_source import index_root
-from shotlake.flow.upkeep import erase_videos, maintain_lake
+from shotlake.flow.upkeep import maintain_lake
 from shotlake.query.result import SearchResult
 from shotlake.query.search import LakeSearch
 from shotlake.table import committer
@@ -242,7 +243,7 @@ from shotlake.table import committer
 def stalled(*_):
     Path(sys.argv[4]).touch()
     time.sleep(600)
-committer._append_outcomes = stalled
+committer.append_outcomes = stalled
 run(sys.argv[3], config)
 """
 
@@ -273,7 +274,7 @@ def test_units_that_are_dated_later_than_their_rows_are_counted_once(
     made: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever appends what a killed run owes can only say that the rows are at the version of now, or before."""
-    real = committer._append_outcomes
+    real = committer.append_outcomes
 
     def later(lake, run_id, outcomes, app, version):
         real(lake, run_id, outcomes, app, version + 3)

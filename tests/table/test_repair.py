@@ -162,7 +162,14 @@ def test_a_unit_of_which_one_file_of_two_is_gone_leaves_as_a_whole(tmp_path: Pat
 def test_a_lost_file_of_another_table(lake: Lake, table: str) -> None:
     if table not in ("units", "failures"):
         lake.append(table, lake.table(table).to_pyarrow_table().schema.empty_table().cast(lake.read(table).schema))
-        row = {"video_id": "v", "run_id": "r9", "reason": "superseded", "embed_key": KEY, "collection": "news", "at": AT}
+        row = {
+            "video_id": "v",
+            "run_id": "r9",
+            "reason": "superseded",
+            "embed_key": KEY,
+            "collection": "news",
+            "at": AT,
+        }
         from shotlake.table.schemas import TABLES
 
         lake.append(table, table_of(TABLES[table], [row]))
