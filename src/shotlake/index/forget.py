@@ -144,7 +144,7 @@ def _in_columns(path: Path, ids: pa.Array) -> bool:
 
 def _in_arrays(path: Path, ids: pa.Array) -> bool:
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             words = [array for name, array in arrays.items() if array.dtype.kind == "U" and name != "tree"]
             return any(np.isin(array, ids.to_pylist()).any() for array in words)
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
