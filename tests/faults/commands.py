@@ -10,7 +10,6 @@ from typing import Any
 from tests.faults.toys import FAILING
 
 from shotlake.config import Config, load_config
-from shotlake.errors import ShotlakeError
 
 BUCKET = "b"
 LAKE, SOURCE, MOVED = f"s3://{BUCKET}/lake", f"s3://{BUCKET}/archive", f"s3://{BUCKET}/moved"
@@ -151,7 +150,7 @@ COMMANDS: dict[str, Call] = {
 
 
 def run(names: list[str], given: Arguments) -> list[dict[str, Any]]:
-    """Run commands one after the other; of each how it ended. A command that is told to may end with these errors."""
+    """Run commands one after the other; of each how it ended."""
     config, ended = settings(*given.get("sets", ())), []
     for name in names:
         try:
@@ -159,6 +158,6 @@ def run(names: list[str], given: Arguments) -> list[dict[str, Any]]:
             if dataclasses.is_dataclass(value) and not isinstance(value, type):
                 value = dataclasses.asdict(value)
             ended.append({"command": name, "error": "", "value": value})
-        except ShotlakeError as error:
+        except Exception as error:
             ended.append({"command": name, "error": type(error).__name__, "value": str(error)})
     return ended

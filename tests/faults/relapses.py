@@ -1,6 +1,6 @@
 """Faults that were mended, each put back by a patch: the driver has to find every one of them.
 
-An entry is a patch, which the children apply before their command, and where to look for what it does. Patches name
+An entry is the name of a schedule in `found.py`, and a patch that the children apply before their command. Patches name
 functions of today by module; one that is not there any more is an error, so that an entry cannot rot unseen.
 """
 
@@ -8,25 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
-
-
-@dataclass(frozen=True, slots=True)
-class Relapse:
-    """`patch` puts the fault back. `first` and `second` find it in `mode`, as findings of these `kinds`.
-
-    `known`: the name of a schedule that is tried before others. `twist`: the clocks or hosts that it takes.
-    """
-
-    patch: Callable[[], None]
-    scene: str
-    first: str
-    second: str
-    mode: str
-    kinds: tuple[str, ...]
-    known: str = ""
-    twist: str = ""
 
 
 def put(path: str, value: Any) -> None:
@@ -40,35 +22,23 @@ def put(path: str, value: Any) -> None:
     setattr(owner, last, value)
 
 
-def _commits_are_not_known() -> None:
-    """What was committed under a number is not known any more: it is committed again."""
-    put("shotlake.table.lake:_sequence", lambda snapshot, app_id: -1)
-
-
 def _outcomes_go_whatever_runs() -> None:
-    """Maintenance takes nobody for alive."""
+    """Maintenance takes nobody for alive when it removes outcomes."""
     put("shotlake.table.maintenance:live_run_ids", lambda root: set())
 
 
 def _files_are_not_looked_at() -> None:
-    """A published generation is not looked at again before its pointer is written."""
+    """A generation is published without a look at its files."""
     put("shotlake.index.publish:_check_stored", lambda folder, manifest: None)
 
 
-RELAPSES: dict[str, Relapse] = {
-    "a commit is made twice": Relapse(
-        _commits_are_not_known, "half", "backfill", "backfill", "kill-between", ("doubled",)
-    ),
-    "maintenance sees no live run": Relapse(
-        _outcomes_go_whatever_runs, "half", "backfill", "maintain", "between", ("doubled", "missing", "balance")
-    ),
-    "publishing does not look at the files": Relapse(
-        _files_are_not_looked_at, "full", "publish", "maintain", "between", ("generation",)
-    ),
+RELAPSES: dict[str, Callable[[], None]] = {
+    "maintain removes outcomes of a commit that comes": _outcomes_go_whatever_runs,
+    "maintain removes a generation between the look and the pointer": _files_are_not_looked_at,
 }
 
 
 def apply(names: Iterable[str]) -> None:
     """Put these faults back into this process."""
     for name in names:
-        RELAPSES[name].patch()
+        RELAPSES[name]()

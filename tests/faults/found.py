@@ -1,0 +1,66 @@
+"""Schedules that found a fault once, and as which kinds of finding. They are played before all others."""
+
+from __future__ import annotations
+
+FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
+    "erase removes a file that waits for its commit": (
+        "half~backfill~erase~between~before.PUT:outcomes/#T#Z-#/#/#.jsonl.1",
+        ("missing", "end", "command"),
+    ),
+    "erase stops a run whose file it removed": (
+        "half~backfill~erase~between~after.PUT:tables/segments/data.1",
+        ("command",),
+    ),
+    "maintain removes outcomes of a commit that comes": (
+        "half~maintain~backfill~pair-kill~before.LIST:outcomes/.2~after.PUT:tables/segments/log.2",
+        ("doubled", "balance"),
+    ),
+    "units of an erased video are written after the erasure": (
+        "half~backfill~erase~between~before.PUT:tables/segments/log.2",
+        ("trace",),
+    ),
+    "the new version of an erased object comes back": (
+        "changed~backfill~erase~kill-between~after.PUT:tables/segments/log.1",
+        ("extra", "trace"),
+    ),
+    "an erasure that died says that there is nothing to erase": (
+        "half~erase~~kill~after.PUT:tables/units/log.2",
+        ("trace", "retention"),
+    ),
+    "an index build fails beside an erasure": (
+        "stale~build~erase~between~before.GET:tables/retired/log.6",
+        ("command",),
+    ),
+    "a build is published with erased rows under a clock that is ahead": (
+        "stale~build~erase~between@store+90~before.PUT:index/#/#-#/manifest.json.1",
+        ("trace",),
+    ),
+    "erase removes a generation between the look and the pointer": (
+        "full~publish~erase~between~before.PUT:index/#/CURRENT/#.json.1",
+        ("generation", "end"),
+    ),
+    "maintain removes a generation between the look and the pointer": (
+        "full~publish~maintain~between~before.PUT:index/#/CURRENT/#.json.1",
+        ("generation", "end"),
+    ),
+    "maintain deletes content that came back": (
+        "back~maintain~backfill~between~before.GET:tables/segments/last_checkpoint.2",
+        ("lost", "unserved", "balance"),
+    ),
+    "a new version that cannot be read hides the old rows": (
+        "changed~flaky~~kill~after.PUT:tables/runs/data.1",
+        ("unserved",),
+    ),
+    "a dead holder elsewhere blocks a root above its own": (
+        "half~part~backfill~kill-between@hosts~after.PUT:tables/segments/data.1",
+        ("blocked",),
+    ),
+    "an update beside a run is refused": (
+        "half~backfill~update~between~after.PUT:tables/segments/log.2",
+        ("command",),
+    ),
+    "maintain fails beside a run": (
+        "back~maintain~backfill~between~before.GET:tables/pooled/data.1",
+        ("command",),
+    ),
+}
