@@ -28,8 +28,8 @@ $(S3_VENV)/.stamp: tests/s3-requirements.txt
 demo: setup ## paint a small archive, index it, answer eight queries
 	$(BIN)/shotlake demo --seed 7
 
-test: setup $(S3_VENV)/.stamp ## the tests
-	$(BIN)/python -m pytest
+test: setup $(S3_VENV)/.stamp ## the tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: setup $(S3_VENV)/.stamp ## the tests and the slow ones, and those with S3 against a second server
 	$(BIN)/python -m pytest -m 'not bench'

@@ -40,6 +40,14 @@ S3_KEYS = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For two processes: a file stays in one of them, and all that needs Ray, which comes first."""
+    for item in items:
+        needs_ray = item.get_closest_marker("ray") or "ray_cluster" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("ray",))
+
+
 @dataclass(frozen=True)
 class DemoLake:
     """A small lake of painted video, and the truth about it."""

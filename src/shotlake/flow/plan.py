@@ -55,8 +55,8 @@ class Probes:
 def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
     """Probe the videos, record what they are, and cut them into blocks of units; unreadable ones fail here."""
     config, space = run.config, run.space
-    wave = run.begin_wave(wave)
-    found = probe(wave, space.key, config, run.tombstones.signs)
+    wave = run.watch.begin_wave(wave)
+    found = probe(wave, space.key, config, run.watch.tombstones.signs)
     wave = _not_erased(wave, found, run)
     if not wave:
         return Plan([], MIN_ROWS)

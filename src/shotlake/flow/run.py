@@ -28,7 +28,8 @@ from shotlake.flow.portions import Scope
 from shotlake.flow.run_report import RunReport, RunStatus
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.steps import provenance
-from shotlake.records import UnitOutcome, Usage, Video, WorkUnit
+from shotlake.flow.watch import ErasureWatch
+from shotlake.records import UnitOutcome, Usage, WorkUnit
 from shotlake.report.cost import run_cost
 from shotlake.report.focus import Charged, cost_rows
 from shotlake.report.meter import Meter
@@ -41,7 +42,6 @@ from shotlake.table.lease import Lease
 from shotlake.table.outcomes import recover
 from shotlake.table.rows import table_of
 from shotlake.table.schemas import COSTS, RUNS
-from shotlake.table.tombstones import Signs, Tombstones
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +71,8 @@ class Run:
         self.prices = prices
         self._status: RunStatus = "complete"
         self._tally = UnitTally()
-        self.tombstones = Tombstones.of(lake.root)
+        self.watch = ErasureWatch(lake, self.ledger)
         self.has_erased = False  # content that was erased came in under another name
-        self._wave: list[Video] = []
         self._lease: Lease | None = None
         self._committer: Committer | None = None
         self._clock, self._cpu_start = time.monotonic(), time.process_time()
@@ -166,17 +165,11 @@ class Run:
 
     def append(self, table: str, rows: pa.Table) -> None:
         """Append rows of this run, once; none that name a video that was erased."""
-        if "uri" in rows.column_names and (signs := self.look_for_erasures()):
-            rows = rows.filter(pa.array([not signs.is_erased(uri) for uri in rows["uri"].to_pylist()], pa.bool_()))
-            if not len(rows):
-                return
+        kept = self.watch.kept(rows)
+        if not len(kept):
+            return
         self._sequence += 1
-        self.lake.append(table, rows, (f"{self.run_id}/{table}", self._sequence))
-
-    def look_for_erasures(self) -> Signs:
-        """What is erased by now."""
-        self.tombstones.look()
-        return self.tombstones.signs
+        self.lake.append(table, kept, (f"{self.run_id}/{table}", self._sequence))
 
     @property
     def scope(self) -> Scope:
@@ -206,10 +199,10 @@ class Run:
         """Reports that are taken in the block are committed under the lease; what is whole is committed at its end."""
         self.epoch, self._lease = lease.epoch, lease
         recover(self.lake, lease)
-        self.look_for_erasures()
+        self.watch.look()
         metadata = {"code_version": shotlake.__version__, "config_digest": self.config.digest()}
-        self._committer = Committer(self.lake, lease, self.run_id, self.config.table, metadata, self.tombstones)
-        lease.acknowledge(self.tombstones.number)  # nothing is at work yet
+        self._committer = Committer(self.lake, lease, self.run_id, self.config.table, metadata, self.watch.tombstones)
+        self._acknowledge()
         try:
             yield
         except (TooManyFailures, Interrupted):
@@ -239,14 +232,6 @@ class Run:
             self.tell()
         return outcomes
 
-    def begin_wave(self, wave: list[Video]) -> list[Video]:
-        """Those videos of a wave that were not erased since they were listed; it is known now what is at work."""
-        signs = self.look_for_erasures()
-        self._wave = [v for v in wave if not (signs.is_erased(v.uri) or signs.has_etag(v.uri, v.etag, v.size_bytes))]
-        for _ in range(len(wave) - len(self._wave)):
-            self.ledger.skip_erased()
-        return self._wave
-
     def end_wave(self) -> None:
         """An execution is over: its tasks report nothing again, and what is whole is committed."""
         if self._committer is not None:
@@ -254,7 +239,7 @@ class Run:
                 self._committer.flush()
             self._committer.forget_replays()
             self._settle()
-        self._wave = []
+        self.watch.end_wave()
         self.ledger.end_wave()
         self._acknowledge()
 
@@ -267,15 +252,13 @@ class Run:
         for outcome in self._committer.take_dropped():
             self.ledger.drop_unit(outcome)
             video = outcome.unit.video
-            if not self.tombstones.signs.is_erased(video.uri):  # its content was, under another name
+            if not self.watch.tombstones.signs.is_erased(video.uri):  # its content was, under another name
                 record_erasure(self.lake, {video.video_id: video.uri}, new_run_id(), reason="erased content came back")
-                self.has_erased = self.tombstones.look()
+                self.has_erased = bool(self.watch.look())
 
     def _acknowledge(self) -> None:
-        """Tell who erases that nothing of it is at work here any more."""
-        signs = self.tombstones.signs
-        if self._committer and self._lease and not any(signs.is_erased(video.uri) for video in self._wave):
-            self._lease.acknowledge(self._committer.seen_erasure)
+        if self._committer and self._lease:
+            self.watch.acknowledge(self._committer, self._lease)
 
     def tell(self) -> None:
         """A row in `runs` with the run as it stands, for who looks at the lake meanwhile."""
@@ -338,7 +321,7 @@ class Run:
         row = {
             "run_id": self.run_id,
             "status": status,
-            "roots": [root for root in self.roots if not self.tombstones.signs.is_erased(root)],
+            "roots": [root for root in self.roots if not self.watch.tombstones.signs.is_erased(root)],
             "embed_key": self.space.key,
             "model_id": self.space.encoder.fingerprint.model_id,
             "code_version": shotlake.__version__,
