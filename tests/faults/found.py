@@ -63,4 +63,12 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         "back~maintain~backfill~between~before.GET:tables/pooled/data.1",
         ("command",),
     ),
+    "maintain removes a file of an uncommitted append": (
+        "half~backfill~maintain~between~after.PUT:tables/segments/data.1",
+        ("missing", "command", "end"),
+    ),
+    "an erasure that died leaves a log without history": (
+        "half~erase~~kill~after.PUT:tables/units/log.2",
+        ("retention",),
+    ),
 }
