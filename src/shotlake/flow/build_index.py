@@ -23,7 +23,7 @@ from shotlake.index.prune import prune
 from shotlake.index.publish import latest_pointer, publish
 from shotlake.index.rewrite import as_it_is, compacted
 from shotlake.table.lake import Lake
-from shotlake.table.readers import live_segments, retired_videos
+from shotlake.table.readers import has_live_segments, retired_videos
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def _brought_up(source: IndexSource, action: Action, is_published: bool, tell: T
 def is_behind(config: Config, space: VectorSpace) -> bool:
     """True if the lake has rows and no generation of this space."""
     lake = Lake.open(config.lake)
-    return current_generation(lake, space.key) is None and any(live_segments(lake, space.key, ["segment_id"]))
+    return current_generation(lake, space.key) is None and has_live_segments(lake, space.key)
 
 
 def _step(action: Action, source: IndexSource, parent: Manifest | None, tell: Tell | None) -> Manifest:
