@@ -32,7 +32,7 @@ from shotlake.index.publish import check_stored, publish
 from shotlake.index.rewrite import as_it_is, compacted
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
-from shotlake.table.readers import live_segments
+from shotlake.table.readers import has_live_segments
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +179,8 @@ def is_behind(config: Config, space: VectorSpace) -> bool:
         if current_generation(lake, space.key):
             return False
     except CorruptGeneration:
-        pass
-    return any(live_segments(lake, space.key, ["segment_id"]))
+        log.warning("embed_key=%s the current generation cannot be read", space.key)
+    return has_live_segments(lake, space.key)
 
 
 def _step(action: Action, source: IndexSource, parent: Manifest | None, tell: Tell | None) -> Manifest:

@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 from shotlake import storage
 from shotlake.errors import BadTable, NotFound, SourceMissing, StoreError
 from shotlake.table.delta import delta_errors
+from shotlake.table.reading import dataset_of
 
 
 def is_delta(uri: str) -> bool:
@@ -28,6 +29,6 @@ def read_delta(uri: str) -> Iterator[pa.RecordBatch]:
     try:
         with delta_errors(uri):
             table = DeltaTable(uri, storage_options=storage.delta_options(uri))
-            yield from table.to_pyarrow_dataset().to_batches(fragment_readahead=2)
+            yield from dataset_of(table).to_batches(fragment_readahead=2)
     except (StoreError, NotFound) as error:
         raise BadTable(f"the Delta table {uri!r} cannot be read: {error}") from None

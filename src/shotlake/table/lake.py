@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,7 @@ from shotlake import storage
 from shotlake.errors import CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing
 from shotlake.table.delta import App, add_action, add_to, delta_errors, difference, properties, sequence
 from shotlake.table.files import DataFile, write_file
+from shotlake.table.reading import dataset_of
 from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES, key_columns
 
 log = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ class Lake:
         Columns that a lake of an earlier version lacks are null.
         """
         with delta_errors(self.uri(table)):
-            found = self.table(table, version).to_pyarrow_dataset()
+            found = dataset_of(self.table(table, version))
         lacking = [field for field in TABLES[table] if field.name not in found.schema.names]
         return found.replace_schema(pa.schema([*found.schema, *lacking])) if lacking else found
 
@@ -115,10 +117,23 @@ class Lake:
         filter: pc.Expression | None = None,
         version: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Rows of a table as a stream of non-empty batches, at `version` or the newest."""
+        """Rows of a table as a stream of non-empty batches, at `version` or the newest.
+
+        Arrow reads ahead in its own threads, also for a while after the stream was left; see `table/reading.py`.
+        """
         with delta_errors(self.uri(table)):
             scan = self.dataset(table, version).to_batches(columns=_names(columns), filter=filter, fragment_readahead=2)
             yield from (batch for batch in scan if batch.num_rows)
+
+    def first(self, table: str, columns: Sequence[str], filter: pc.Expression) -> dict[str, Any] | None:
+        """Some row of a table; None if there is none. Files are read one by one, each to its end, until one has it."""
+        with delta_errors(self.uri(table)):
+            dataset = self.dataset(table)
+            for file in dataset.get_fragments(filter=filter):
+                rows = file.to_table(schema=dataset.schema, columns=list(columns), filter=filter)
+                if len(rows):
+                    return dict(rows.slice(0, 1).to_pylist()[0])
+        return None
 
     def transaction_version(self, table: str, app_id: str) -> int:
         """The last sequence number that `app_id` has committed to a table; -1 if none."""

@@ -63,11 +63,19 @@ def live_segments(
     version: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of one space without the retired ones, as a stream of batches; `version` is that of `segments`."""
+    alive = _alive(lake, embed_key)
+    return lake.batches("segments", columns, alive if filter is None else alive & filter, version)
+
+
+def has_live_segments(lake: Lake, embed_key: str) -> bool:
+    """True if `live_segments` has a row."""
+    return lake.first("segments", ["segment_id"], _alive(lake, embed_key)) is not None
+
+
+def _alive(lake: Lake, embed_key: str) -> pc.Expression:
     alive = pc.field("embed_key") == embed_key
     retired = retired_videos(lake, embed_key)
-    if len(retired):
-        alive &= ~pc.field("video_id").isin(retired)
-    return lake.batches("segments", columns, alive if filter is None else alive & filter, version)
+    return alive & ~pc.field("video_id").isin(retired) if len(retired) else alive
 
 
 def read_vectors(
@@ -114,12 +122,8 @@ def written_fingerprints(lake: Lake) -> dict[str, Fingerprint]:
     """The encoder of every space that the lake has segments of, by embed_key; a row of each is read."""
     keys = pc.unique(lake.read("runs", ["embed_key"])["embed_key"].combine_chunks()).drop_null().to_pylist()
     columns = ["model_id", "model_revision", "weights_sha256", "preprocess_sha256"]
-    found = {}
-    for key in keys:
-        for batch in lake.batches("segments", columns, pc.field("embed_key") == key):
-            found[key] = Fingerprint(*(batch.column(name)[0].as_py() for name in columns))
-            break
-    return found
+    rows = {key: lake.first("segments", columns, pc.field("embed_key") == key) for key in keys}
+    return {key: Fingerprint(*row.values()) for key, row in rows.items() if row}
 
 
 def known_videos(lake: Lake, root: str, within: UriRange) -> pa.Table:
