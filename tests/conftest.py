@@ -40,6 +40,7 @@ S3_KEYS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For two processes: a file stays in one of them, and all that needs Ray, which comes first."""
     for item in items:
