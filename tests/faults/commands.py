@@ -11,7 +11,7 @@ from tests.faults.toys import FAILING
 
 from shotlake.config import Config, load_config
 
-BUCKET = "b"
+BUCKET = "tapes"
 LAKE, SOURCE, MOVED = f"s3://{BUCKET}/lake", f"s3://{BUCKET}/archive", f"s3://{BUCKET}/moved"
 PIECES = (
     f"lake={LAKE}",

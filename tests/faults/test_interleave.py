@@ -163,5 +163,5 @@ def test_the_checker_sees_traces_in_packed_files(sound_lake: dict[str, bytes]) -
     places = ("tables/segments/embed_key", "tables/videos/_delta_log", "columns.arrow", "rows.f16", "tables/pooled")
     for place in places:
         assert any(place in finding for finding in traces), (place, traces)
-    other = checker.Erased("s3://b/archive/none", frozenset(["no such id"]))
+    other = checker.Erased("s3://tapes/archive/none", frozenset(["no such id"]))
     assert not checker.check_traces(sound_lake, other).findings
