@@ -22,7 +22,7 @@ from shotlake.config import Config, DecodeConfig, EmbedConfig, FlowConfig
 from shotlake.errors import ShotlakeError
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.steps import Batch, DecodeUnits, EmbedClips, Probed, WriteVectors, probe_batch, probed_rows
-from shotlake.records import ClipSpec, WorkUnit, work_unit_to_json
+from shotlake.records import ClipSpec, Fingerprint, WorkUnit, work_unit_to_json
 
 Block = dict[str, list[str]]
 Report = dict[str, Any]
@@ -44,6 +44,7 @@ class Job:
     lake_root: str
     run_id: str
     provenance: dict[str, str]
+    fingerprint: Fingerprint
     subtitles: tuple[str, ...] = ()
 
 
@@ -179,7 +180,7 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
             )
             .map_batches(
                 EmbedClips,
-                fn_constructor_args=(job.embed, pools.embed_gpu),
+                fn_constructor_args=(job.embed, pools.embed_gpu, job.fingerprint),
                 batch_size=job.embed.batch_size,
                 compute=actors(size=pools.embed_actors),
                 num_cpus=pools.embed_cpu,
@@ -201,7 +202,7 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
 def run_here(blocks: list[Block], job: Job, rows_per_file: int) -> Iterator[Report]:
     """The same without Ray: one block after the other in this process."""
     decode = DecodeUnits(job.clip_spec, job.decode, job.subtitles)
-    embed = EmbedClips(job.embed, 0.0)
+    embed = EmbedClips(job.embed, 0.0, job.fingerprint)
     write = WriteVectors(job.lake_root, job.run_id, job.provenance)
     waiting: list[Batch] = []
     with closing(decode):
