@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shotlake import errors
 from shotlake.config import Config, DecodeConfig, EmbedConfig, FlowConfig
 from shotlake.errors import ShotlakeError
 from shotlake.flow.interrupt import Interrupted
@@ -27,6 +29,7 @@ from shotlake.records import ClipSpec, Fingerprint, WorkUnit, work_unit_to_json
 Block = dict[str, list[str]]
 Report = dict[str, Any]
 
+_OURS = re.compile(r"^shotlake\.errors\.(\w+): (.+)$", re.MULTILINE)
 EMBED_CPU = 0.4  # what an embed actor leaves to the decoders of a small machine
 WRITE_CPU = 0.1
 NVDEC_GPU = 0.2  # the part of a GPU that its decoders reserve where an embedder works on it too
@@ -267,7 +270,16 @@ def _as_raised() -> Iterator[None]:
             if isinstance(found, ShotlakeError | Interrupted):
                 raise found from error
             cause = cause.__cause__
+        if told := _told(str(error)):
+            raise told from error
         raise
+
+
+def _told(text: str) -> ShotlakeError | None:
+    """Our error in what Ray Data tells of a step that failed: it wraps it twice, and only the words arrive."""
+    found = _OURS.findall(text)
+    kind = getattr(errors, found[-1][0], None) if found else None
+    return kind(found[-1][1]) if isinstance(kind, type) and issubclass(kind, ShotlakeError) else None
 
 
 def _quiet() -> None:
