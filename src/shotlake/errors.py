@@ -19,7 +19,8 @@
       EmbedError               a clip could not be embedded; becomes a row
         NonFiniteVector  BadClip
       CommitError              the lake refused; the run stops with what is committed  exit 1
-        LeaseLost  LeaseHeld  InvalidFile  DuplicateUnit  Unbalanced  TooManyFailures  Replaced
+        LeaseLost  LeaseHeld  ModelChanged  InvalidFile  DuplicateUnit  Unbalanced  TooManyFailures
+        Replaced
       IndexingError            a generation was not published                        exit 1
         RecallTooLow  CorruptGeneration
 
@@ -331,6 +332,12 @@ class LeaseLost(CommitError):
     """Another run has taken the lease over; this one must not write any more."""
 
     code = "lease_lost"
+
+
+class ModelChanged(CommitError):
+    """A machine of the run loads another model than the run began with."""
+
+    code = "model_changed"
 
 
 class InvalidFile(CommitError):

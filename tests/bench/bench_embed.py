@@ -113,7 +113,8 @@ def least(runs: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], 
 
 def bench_stage(folder: Path, n_clips: int, rounds: int) -> None:
     """CPU seconds of the network over those of the stage."""
-    step = EmbedClips(EmbedConfig(model=str(folder), batch_size=4), 0.0)
+    config = EmbedConfig(model=str(folder), batch_size=4)
+    step = EmbedClips(config, 0.0, load_encoder(config).fingerprint)
     clips = random_clips(step.encoder.clip_spec, [10.0] * n_clips)
     batch = stage_batch(clips)
     runs = {"bare": bare_call(step.encoder, clips, 4, "cpu"), "stage": lambda: step(batch) and None}
@@ -169,7 +170,8 @@ def bench_text(rounds: int) -> None:
 
 def bench_gpu(folder: Path, n_clips: int, rounds: int) -> None:
     """Clips a second of stage and bare network, and how near they come to what the chip multiplies."""
-    step = EmbedClips(EmbedConfig(model=str(folder), batch_size=16), 1.0)
+    config = EmbedConfig(model=str(folder), batch_size=16)
+    step = EmbedClips(config, 1.0, load_encoder(config).fingerprint)
     clips = random_clips(step.encoder.clip_spec, [10.0] * n_clips)
     batch, chip = stage_batch(clips), torch.cuda.get_device_name()
     bare = bare_call(step.encoder, clips, 16, "cuda")

@@ -137,7 +137,7 @@ def test_several_parts_are_one_model(folder: Path) -> None:
     weight_map = {name: part for part, own in parts.items() for name in own}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     found = open_checkpoint(str(folder))
-    assert [path.name for path in found.weights] == sorted(parts)
+    assert [path.name for path in found.seen.paths] == sorted(parts)
     assert found.weights_sha256 != whole
     assert load_encoder(EmbedConfig(model=str(folder))).fingerprint.weights_sha256 == found.weights_sha256
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from shotlake.config import EmbedConfig
+from shotlake.embed.load import load_encoder
 from shotlake.flow.steps import EmbedClips, WriteVectors, provenance
 from shotlake.records import MediaInfo, Video, WorkUnit, media_to_json, work_unit_to_json
 
@@ -27,7 +28,7 @@ def test_who_decodes_and_writes_does_not_load_torch() -> None:
 
 @pytest.fixture(scope="module")
 def embed() -> EmbedClips:
-    return EmbedClips(EmbedConfig(), 0.0)
+    return EmbedClips(EmbedConfig(), 0.0, load_encoder(EmbedConfig()).fingerprint)
 
 
 def clip_rows(embed: EmbedClips) -> dict[str, np.ndarray]:

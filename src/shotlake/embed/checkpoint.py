@@ -15,6 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from shotlake.embed.weights import Seen
 from shotlake.errors import BadModel
 from shotlake.records import Fingerprint
 
@@ -23,7 +24,6 @@ WANTED_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")  # nei
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
-_HASH_BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Checkpoint:
     name: str
     revision: str
     settings: dict[str, Any]  # config.json
-    weights: tuple[Path, ...]
+    seen: Seen  # the weights, as they were before anything was loaded
 
     @property
     def architecture(self) -> str:
@@ -43,11 +43,11 @@ class Checkpoint:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Of the one file, or of the names and hashes of several."""
-        hashes = [_sha256(path) for path in self.weights]
+        """Of the one file, or of the names and hashes of several; to be asked for after loading. Errors: BadModel."""
+        hashes = self.seen.sha256s()
         if len(hashes) == 1:
             return hashes[0]
-        lines = "".join(f"{path.name} {digest}\n" for path, digest in zip(self.weights, hashes))
+        lines = "".join(f"{path.name} {digest}\n" for path, digest in zip(self.seen.paths, hashes))
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def fingerprint(self, preprocessing: str) -> Fingerprint:
@@ -109,14 +109,14 @@ def _prove(folder: Path, name: str, revision: str) -> Checkpoint:
                 f"{path} asks for code of its own to be run (auto_map), which shotlake never does; "
                 "choose a checkpoint that transformers reads without it"
             )
-    weights = _weights(folder)
-    for path in weights:
+    seen = Seen.now(_weights(folder))
+    for path in seen.paths:
         try:
             with safe_open(path, "pt") as file:
                 file.keys()
         except (OSError, SafetensorError) as error:
             raise BadModel(f"{path} is not a whole safetensors file ({error}); fetch it again") from None
-    return Checkpoint(folder, name or str(settings.get("model_type", "")), revision, settings, weights)
+    return Checkpoint(folder, name or str(settings.get("model_type", "")), revision, settings, seen)
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:
@@ -146,11 +146,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise BadModel(f"{path} holds a {type(tree).__name__}, not an object; fetch the model again")
     return tree
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -186,7 +186,7 @@ def _calibrated(
     stages, covered_us = {"decode": Usage(), "embed": Usage(), "write": Usage()}, 0
     with tempfile.TemporaryDirectory(prefix="shotlake-plan-") as folder:
         columns = provenance(space.encoder, "cpu")
-        job = Job(space.clip_spec, config.decode, config.embed, folder, "plan", columns)
+        job = Job(space.clip_spec, config.decode, config.embed, folder, "plan", columns, space.encoder.fingerprint)
         for report in run_here([unit_batch([unit for unit, _ in chosen], media)], job, MIN_ROWS):
             outcomes = [UnitOutcome.from_json(text) for text in report["outcomes"]]
             covered_us += sum(outcome.covered_us for outcome in outcomes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,16 +19,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shotlake import errors
 from shotlake.config import Config, DecodeConfig, EmbedConfig, FlowConfig
 from shotlake.errors import ShotlakeError
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.steps import Batch, DecodeUnits, EmbedClips, Probed, WriteVectors, probe_batch, probed_rows
-from shotlake.records import ClipSpec, WorkUnit, work_unit_to_json
+from shotlake.records import ClipSpec, Fingerprint, WorkUnit, work_unit_to_json
 from shotlake.table.tombstones import NOTHING, Signs
 
 Block = dict[str, list[str]]
 Report = dict[str, Any]
 
+_OURS = re.compile(r"^shotlake\.errors\.(\w+): (.+)$", re.MULTILINE)
 EMBED_CPU = 0.4  # what an embed actor leaves to the decoders of a small machine
 WRITE_CPU = 0.1
 NVDEC_GPU = 0.2  # the part of a GPU that its decoders reserve where an embedder works on it too
@@ -45,6 +48,7 @@ class Job:
     lake_root: str
     run_id: str
     provenance: dict[str, str]
+    fingerprint: Fingerprint
     subtitles: tuple[str, ...] = ()
 
 
@@ -180,7 +184,7 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
             )
             .map_batches(
                 EmbedClips,
-                fn_constructor_args=(job.embed, pools.embed_gpu),
+                fn_constructor_args=(job.embed, pools.embed_gpu, job.fingerprint),
                 batch_size=job.embed.batch_size,
                 compute=actors(size=pools.embed_actors),
                 num_cpus=pools.embed_cpu,
@@ -202,7 +206,7 @@ def run_in_ray(blocks: list[Block], job: Job, pools: Pools, rows_per_file: int) 
 def run_here(blocks: list[Block], job: Job, rows_per_file: int) -> Iterator[Report]:
     """The same without Ray: one block after the other in this process."""
     decode = DecodeUnits(job.clip_spec, job.decode, job.subtitles)
-    embed = EmbedClips(job.embed, 0.0)
+    embed = EmbedClips(job.embed, 0.0, job.fingerprint)
     write = WriteVectors(job.lake_root, job.run_id, job.provenance)
     waiting: list[Batch] = []
     with closing(decode):
@@ -267,7 +271,16 @@ def _as_raised() -> Iterator[None]:
             if isinstance(found, ShotlakeError | Interrupted):
                 raise found from error
             cause = cause.__cause__
+        if told := _told(str(error)):
+            raise told from error
         raise
+
+
+def _told(text: str) -> ShotlakeError | None:
+    """Our error in what Ray Data tells of a step that failed: it wraps it twice, and only the words arrive."""
+    found = _OURS.findall(text)
+    kind = getattr(errors, found[-1][0], None) if found else None
+    return kind(found[-1][1]) if isinstance(kind, type) and issubclass(kind, ShotlakeError) else None
 
 
 def _quiet() -> None:

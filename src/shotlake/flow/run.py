@@ -19,7 +19,7 @@ import pyarrow as pa
 import shotlake
 from shotlake.catalog.changes import Again
 from shotlake.config import Config
-from shotlake.errors import CommitError, TooManyFailures
+from shotlake.errors import CommitError, ModelChanged, TooManyFailures
 from shotlake.flow.interrupt import Interrupted
 from shotlake.flow.ledger import Ledger, UnitTally, add_usage
 from shotlake.flow.pooled import pool_in_ray, pool_videos
@@ -111,7 +111,8 @@ class Run:
         config, device = self.config, "cuda" if self._machines.gpus and self.config.embed.device != "cpu" else "cpu"
         columns = provenance(self.space.encoder, device)
         spec, subtitles = self.space.clip_spec, config.catalog.subtitles
-        return Job(spec, config.decode, config.embed, self.lake.root, self.run_id, columns, subtitles)
+        fingerprint = self.space.encoder.fingerprint
+        return Job(spec, config.decode, config.embed, self.lake.root, self.run_id, columns, fingerprint, subtitles)
 
     @contextmanager
     def measured(self, stage: str) -> Iterator[Meter]:
@@ -205,7 +206,7 @@ class Run:
         self._acknowledge()
         try:
             yield
-        except (TooManyFailures, Interrupted):
+        except (TooManyFailures, ModelChanged, Interrupted):  # after other errors nothing may be written
             self._close_committer()
             raise
         else:

@@ -7,8 +7,9 @@ A batch is a dict of equally long arrays. Behind the last clip of every unit fol
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,12 @@ from shotlake.catalog.subtitles import read_subtitles
 from shotlake.config import DecodeConfig, EmbedConfig
 from shotlake.decode.decoder import ClipDecoder, decoder_versions
 from shotlake.decode.prober import VideoProber
-from shotlake.errors import BadClip, ErasedContent, NonFiniteVector, Policy, ShotlakeError
+from shotlake.errors import BadClip, BadModel, ErasedContent, ModelChanged, NonFiniteVector, Policy, ShotlakeError
 from shotlake.records import (
     SPACES,
     ClipBatch,
     ClipSpec,
+    Fingerprint,
     MediaInfo,
     UnitOutcome,
     Usage,
@@ -171,14 +173,30 @@ def _closing_row(outcome: UnitOutcome, unit: str, media: str, spec: ClipSpec) ->
 class EmbedClips:
     """Clips [B] -> their vectors [B, D] a space; frames and sound end here, closing rows pass."""
 
-    def __init__(self, config: EmbedConfig, gpus: float) -> None:
+    def __init__(self, config: EmbedConfig, gpus: float, expected: Fingerprint) -> None:
+        """`expected`: the encoder that the run began with; an actor that loads another refuses its first batch.
+
+        Not in its constructor: of what is raised there Ray keeps the text only.
+        """
         from shotlake.embed.load import load_encoder
 
-        self.encoder: Encoder = load_encoder(config, "cuda" if gpus else "cpu")
         self.gpus = gpus
+        self._refusal = ""
+        try:
+            self.encoder: Encoder = load_encoder(config, "cuda" if gpus else "cpu")
+            self._refusal = _difference(self.encoder.fingerprint, expected)
+        except BadModel as error:
+            self._refusal = error.message
 
     def __call__(self, batch: Batch) -> Batch:
+        """Errors: ModelChanged."""
         from shotlake.embed.encoder import embed_or_refuse
+
+        if self._refusal:
+            raise ModelChanged(
+                f"{socket.gethostname()} does not load the encoder that the run began with ({self._refusal}); it wrote "
+                "nothing. Put the same model files on every machine, leave them alone while a run is on, and run again"
+            )
 
         clips = np.asarray(batch["segment_id"] != "")
         kept = ClipBatch(**{name: batch[name][clips] for name in ClipBatch.__annotations__})  # type: ignore[typeddict-item]
@@ -196,6 +214,12 @@ class EmbedClips:
             for name, array in ((space, vectors[space]), (f"{space}_norm", vectors[f"{space}_norm"])):  # type: ignore[literal-required]
                 columns[name] = _scatter(array, clips)
         return columns
+
+
+def _difference(found: Fingerprint, expected: Fingerprint) -> str:
+    """What of a fingerprint is not as expected; empty if all is."""
+    pairs = [(f.name, getattr(found, f.name), getattr(expected, f.name)) for f in fields(Fingerprint)]
+    return ", ".join(f"{name} {mine[:12]!r}, not {its[:12]!r}" for name, mine, its in pairs if mine != its)
 
 
 def _scatter(array: NDArray[np.float32], rows: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from shotlake.embed.mini.mel import SAMPLE_RATE_HZ
 from shotlake.embed.mini.model import Tokens
 from shotlake.embed.mini.text import Tokenizer
 from shotlake.embed.mini.windows import N_FRAMES, SIZE_PX, WINDOW_S
+from shotlake.embed.weights import Seen
 from shotlake.errors import BadClip, ConfigError, QueryError
 from shotlake.records import SPACES, ClipBatch, ClipSpec, Fingerprint, QueryVectors, Space, VectorBatch
 from shotlake.world.captions import GLUE, tuning_captions, words
@@ -44,11 +45,12 @@ class MiniEncoder:
 
     def __init__(self, folder: Path, config: EmbedConfig, device: str = "cpu") -> None:
         path = find_weights(folder)
+        seen = Seen.now([path])
         model, vocabulary = load_weights(path)
         self._model, self._device = model.to(device), device
         self._batch_size = min(config.batch_size, _CPU_BATCH) if device == "cpu" else config.batch_size
         self._tokenizer = Tokenizer(vocabulary, model.shape.max_words)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = seen.sha256s()[0]
         self.clip_spec = _clip_spec(config)
         self.spaces: tuple[Space, ...] = SPACES
         self.dim = model.shape.vector_dim
