@@ -29,7 +29,7 @@ demo: setup ## paint a small archive, index it, answer eight queries
 	$(BIN)/shotlake demo --seed 7
 
 test: setup $(S3_VENV)/.stamp ## the tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadscope
 
 test-all: setup $(S3_VENV)/.stamp ## the tests and the slow ones, and those with S3 against a second server
 	$(BIN)/python -m pytest -m 'not bench'

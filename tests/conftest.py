@@ -10,11 +10,14 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import pytest
 from tests.radosgw import Radosgw, missing_programs
+from xdist.scheduler import LoadScopeScheduling
 
 from shotlake.config import Config
 from shotlake.demo import demo_config
@@ -40,13 +43,20 @@ S3_KEYS = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For two processes: a file stays in one of them, and all that needs Ray, which comes first."""
-    for item in items:
-        needs_ray = item.get_closest_marker("ray") or "ray_cluster" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("ray",))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """For two processes: a file stays in one of them, and all files with tests that need Ray stay together."""
+    return _ByFile(config, log)
+
+
+class _ByFile(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        name = nodeid.partition("::")[0]
+        return "ray" if "pytest.mark.ray" in _text_of(name) else name
+
+
+@cache
+def _text_of(name: str) -> str:
+    return (REPOSITORY / name).read_text()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,15 @@ def undisturbed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Conf
 def lake(tmp_path: Path) -> Config:
     """The configuration of a lake that is not there yet."""
     return local_config(tmp_path / "lake", *PIECES)
+
+
+@pytest.fixture(autouse=True)
+def balanced(tmp_path: Path) -> Iterator[None]:
+    """`verify --balance` of every local lake that a test leaves behind."""
+    yield
+    for folder in sorted(path.parents[1] for path in tmp_path.rglob("tables/segments")):
+        found = lake_balance(str(folder))
+        assert found["balanced"], f"{folder}: {found}"
 
 
 @pytest.fixture

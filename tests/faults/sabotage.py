@@ -30,6 +30,14 @@ def start(
     )  # fmt: skip
 
 
+def command(*words: str) -> subprocess.Popen:
+    """`shotlake` with these words, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "shotlake.cli", *words, *(word for item in SETS for word in ("--set", item))],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
 def wait_until(condition: Callable[[], object], process: subprocess.Popen, seconds: float = 300) -> None:
     """Return once the condition holds. Errors: AssertionError if the process ends before, or time is up."""
     end = time.monotonic() + seconds

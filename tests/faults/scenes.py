@@ -48,9 +48,11 @@ async def build_scenes(store: MemoryS3, run: Run, wanted: Collection[str]) -> di
     tape_3 = put_tape(store, 3)
     await run(["backfill"], sets=["limits.max_units=1"], build=False)
     put_tape(store, 4)
+    await run(["checkpoint"])
     scenes["half"] = Scene(store.contents(), {"erased": tape_3})  # one unit of tape 3 is done, tape 4 is new
     if not {"half"}.issuperset(wanted):
         await run(["backfill"])
+        await run(["checkpoint"])
         full = store.contents()
         if "full" in wanted:
             (draft,) = await run(["draft"])
@@ -66,11 +68,13 @@ async def _changed_scenes(store: MemoryS3, full: Objects, scenes: dict[str, Scen
     store.restore(full)
     tape_5 = put_tape(store, 5)
     await run(["backfill"], build=False)
+    await run(["checkpoint"])
     scenes["stale"] = Scene(store.contents(), {"erased": tape_5})  # the index is behind the table
     store.restore(full)
     tape_2 = put_tape(store, 2, version=2)
     scenes["changed"] = Scene(store.contents(), {"erased": tape_2})
     await run(["backfill"])
+    await run(["checkpoint"])
     put_tape(store, 2)
     scenes["back"] = Scene(store.contents(), {"erased": tape_2})  # its first content is there again
 

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.faults.sabotage import commits, start
+from tests.faults.sabotage import command, commits, start
+from tests.flow.lakes import run, segments
 
 from shotlake.config import Config
+from shotlake.flow.erasure import erase_videos
+from shotlake.flow.upkeep import maintain_lake
+from shotlake.flow.verify import lake_balance
 
 # Where the process kills itself: (module, what, "before" or "after", at which call).
 POINTS = {
@@ -70,3 +74,39 @@ def test_the_whole_group_killed_at_random_moments(kills: int, archive: Path, lak
         time.sleep(2)
     print(f"commits when each run was killed: {progress}")
     converges(lake)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_kills_with_an_erasure_and_maintenance_beside(archive: Path, lake: Config, undisturbed: Config) -> None:
+    """Each time both are at work when the job and everything that it started is killed."""
+    chance, victim = random.Random(5), str(sorted(archive.iterdir())[0])
+    words = (["maintain"], ["erase", "--uri", victim, "--reason", "request 9"])
+    progress, ended = [], []
+    for _ in range(10):
+        with start(archive, lake, engine="ray") as process:
+            time.sleep(chance.uniform(4, 20))
+            beside = [command(*each, "--lake", lake.lake) for each in words]
+            time.sleep(chance.uniform(0, 3))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        progress.append(commits(lake))
+        for other in beside:
+            _, said = other.communicate(timeout=300)
+            refused = (
+                "is working on" in said or "at this moment" in said or "knows no video" in said or "no lake" in said
+            )
+            assert other.returncode == 0 or refused, said
+            ended.append(other.returncode)
+    print(f"commits when each run was killed: {progress}; maintain and erase ended with {ended}")
+    report = run(archive, lake)
+    assert maintain_lake(lake)["erasures"] == "done"
+    erased = erase_videos(victim, None, "request 9", lake)
+    assert erased["status"] == "done" and not erased["traces"]
+    assert report.ledger.balanced and lake_balance(lake.lake)["balanced"]
+    left = run(archive, lake).ledger.videos
+    assert (left["unchanged"], left["skipped"], left["listed"]) == (3, 1, 4)
+    columns = ["segment_id", "uri", "start_us", "end_us"]
+    kept = [row for row in segments(undisturbed, "uri").select(columns).to_pylist() if row["uri"] != victim]
+    assert segments(lake, "uri").select(columns).to_pylist() == kept

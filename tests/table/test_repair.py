@@ -20,7 +20,7 @@ from shotlake.config import TableConfig
 from shotlake.errors import LeaseHeld, NotFound
 from shotlake.records import WorkUnit
 from shotlake.table import committer as committing
-from shotlake.table import doubles
+from shotlake.table import doubles, outcomes
 from shotlake.table.committer import Committer
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
@@ -356,7 +356,7 @@ def test_a_run_that_ends_while_repair_looks(owing: Lake, monkeypatch: pytest.Mon
 
     def read_and_end(files):
         found = honest(files)
-        committing.complete_commits(owing)
+        outcomes.complete_commits(owing)
         return found
 
     monkeypatch.setattr(diagnosis, "segment_rows", read_and_end)

@@ -148,13 +148,14 @@ class Lake:
         schema = TABLES[table]
         if not rows.schema.equals(schema):
             raise CommitError(f"rows for {table} do not have its columns: {difference(rows.schema, schema)}")
-        if app is not None and self.transaction_version(table, app[0]) >= app[1]:
-            return self.version(table)
-        actions = [add_action(file) for file in self._write(table, rows, app[0].split("/")[0] if app else "part")]
+        writer = app[0].split("/")[0] if app else "part"
+        actions: list[AddAction] = []
 
         def write(snapshot: DeltaTable) -> bool:
             if app is not None and sequence(snapshot, app[0]) >= app[1]:
                 return False
+            if not actions:  # of another try: all files or none
+                actions.extend([add_action(file) for file in self._write(table, rows, writer)])
             add_to(snapshot, table, actions, properties([app] if app else []))
             return True
 
