@@ -276,10 +276,10 @@ def test_units_that_are_dated_later_than_their_rows_are_counted_once(
     """Whoever appends what a killed run owes can only say that the rows are at the version of now, or before."""
     real = committer.append_outcomes
 
-    def later(lake, run_id, outcomes, app, version):
-        real(lake, run_id, outcomes, app, version + 3)
+    def later(lake, run_id, outcomes, app, version, signs):
+        real(lake, run_id, outcomes, app, version + 3, signs)
 
-    monkeypatch.setattr(committer, "_append_outcomes", later)
+    monkeypatch.setattr(committer, "append_outcomes", later)
     run(made / "more", config)
     rows = len(segments(config))
     for _ in range(2):
