@@ -28,7 +28,7 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         ("trace", "retention"),
     ),
     "an index build fails beside an erasure": (
-        "stale~build~erase~between~before.GET:tables/retired/log.6",
+        "stale~build~erase~between~before.GET:tables/segments/last_checkpoint.5",
         ("command",),
     ),
     "a build is published with erased rows under a clock that is ahead": (

@@ -56,8 +56,9 @@ def _outcomes_go_unasked() -> None:
 
 
 def _writers_know_of_no_erasure() -> None:
-    """Nobody is waited for, and a run commits what was erased meanwhile."""
+    """Nobody is waited for, a run commits what was erased meanwhile, and what waits for a commit is not searched."""
     put("shotlake.table.erase:Writers.left", lambda self: [])
+    put("shotlake.flow.erasure:search_traces", lambda *words: (0, []))
     put("shotlake.table.committer:Committer._is_of_erased", lambda self, outcome: False)
 
 
@@ -94,6 +95,13 @@ def _builders_hold_nothing() -> None:
     put("shotlake.flow.build_index:_Build._forget", lambda self, is_current_too: "")
     put("shotlake.table.erase:Writers.left", lambda self: [])
     put("shotlake.flow.upkeep:tidy_indexes", lambda lake, config: (0, {}))
+
+
+def _drafts_outlive_an_erasure() -> None:
+    """What a build is about to publish is taken for young, as by a clock that is ahead."""
+    _builders_hold_nothing()
+    put("shotlake.index.forget:forget", lambda *words: [])
+    put("shotlake.flow.erasure:index_traces", lambda lake, ids: [])
 
 
 def _pruned_between_look_and_pointer() -> None:
@@ -168,9 +176,10 @@ def _logs_lose_their_history() -> None:
 
     def scrub(lake: Any, table: str, sought: Any) -> None:
         name = "delta.logRetentionDuration"
+        kept = lake.table(table).metadata().configuration.get(name)  # 0 where another one died
         lake.table(table).alter.set_table_properties({name: "interval 0 seconds"})
         real(lake, table, sought)
-        lake.table(table).alter.set_table_properties({name: "interval 30 days"})
+        lake.table(table).alter.set_table_properties({name: kept or "interval 30 days"})
 
     put("shotlake.table.erase:_scrub_log", scrub)
     put("shotlake.table.lake:Lake._restore_log", lambda self, table: None)
@@ -184,7 +193,7 @@ RELAPSES: dict[str, Callable[[], None]] = {
     "the new version of an erased object comes back": _names_are_not_known,
     "an erasure that died says that there is nothing to erase": _a_killed_erasure_is_forgotten,
     "an index build fails beside an erasure": _a_build_fails_where_its_rows_go,
-    "a build is published with erased rows under a clock that is ahead": _builders_hold_nothing,
+    "a build is published with erased rows under a clock that is ahead": _drafts_outlive_an_erasure,
     "erase removes a generation between the look and the pointer": _pruned_between_look_and_pointer,
     "maintain removes a generation between the look and the pointer": _pruned_between_look_and_pointer,
     "maintain deletes content that came back": _retired_is_read_first,
