@@ -122,7 +122,7 @@ async def drive(options: argparse.Namespace, tell: Tell) -> Totals:
         if not replayed and not options.pairs:
             known = (Schedule.parse(name) for name, _ in FOUND.values())
             schedules = [one for one in known if one.scene in scenes and is_wanted(one, options)] + schedules
-        schedules = schedules[options.shard :: options.shards]
+        schedules = schedules[max(0, options.shard) :: options.shards]
         totals.planned, end = len(schedules), time.monotonic() + options.minutes * 60
 
         async def play(schedule: Schedule, lane: Lane) -> None:
