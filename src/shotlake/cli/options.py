@@ -28,7 +28,8 @@ def print_counts(counts: dict[str, Any], as_json: bool) -> int:
         print_json(counts)
     else:
         for name, value in counts.items():
-            say(f"{name:<20}{value}")
+            shown = (", ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
+            say(f"{name:<20}{shown}")
     return 0
 
 

@@ -176,16 +176,21 @@ class Committer:
 
     def _look(self, units: dict[str, set[str]]) -> dict[str, set[str]]:
         """Those of the units that may be committed now: not erased, with all their files."""
-        self.lease.check()
+        self._drop_erased()
+        units = {unit_id: paths for unit_id, paths in units.items() if unit_id in self._outcomes}
+        if units:
+            self.lease.check()
+        paths = {path for held in units.values() for path in held}
+        gone = {path for path in paths if not is_there(self.lake.root, self._files[path])}
+        return self._without(gone, units) if gone else units
+
+    def _drop_erased(self) -> None:
+        """Look at what was erased, also where nothing is to be committed: who erases waits for the answer."""
         self.tombstones.look()
         if self.tombstones.number > self.seen_erasure:
             self.seen_erasure = self.tombstones.number
             for outcome in [outcome for outcome in self._outcomes.values() if self._is_of_erased(outcome)]:
                 self._drop(outcome)
-            units = {unit_id: paths for unit_id, paths in units.items() if unit_id in self._outcomes}
-        paths = {path for held in units.values() for path in held}
-        gone = {path for path in paths if not is_there(self.lake.root, self._files[path])}
-        return self._without(gone, units) if gone else units
 
     def _without(self, gone: set[str], units: dict[str, set[str]]) -> dict[str, set[str]]:
         """Give back what was in files that are gone; the next run embeds it again."""
@@ -224,7 +229,7 @@ class Committer:
         if self._committing:
             raise CommitError("an earlier commit of this run did not end; run again, what is committed stays")
         self._last_commit = time.monotonic()
-        units = self._look(units) if units else units
+        units = self._look(units)
         if not units:
             return
         self._committing = True
