@@ -72,6 +72,18 @@ def test_files_go_up_and_come_down(root: str, tmp_path: Path) -> None:
     assert not (tmp_path / "never").exists()
 
 
+@pytest.mark.s3
+@pytest.mark.parametrize("key", ["a//b", "a/../b", "a/./b", "/ahead", "behind/", "a%20b", "ü #?*[]", "plain"])
+def test_an_object_of_a_store_is_seen_under_its_very_name(s3_root: str, key: str) -> None:
+    bucket = s3_root.removeprefix("s3://").partition("/")[0]
+    s3_client.call_s3("put_object", Bucket=bucket, Key=key, Body=b"some")
+    found = storage.stat(f"s3://{bucket}/{key}")
+    assert (found.uri, found.size_bytes) == (f"s3://{bucket}/{key}", 4)
+    other = key + "x" if key.strip("/") == key else key.strip("/")
+    with pytest.raises(NotFound):
+        storage.stat(f"s3://{bucket}/{other}")
+
+
 def test_a_listing_has_every_object_once_in_key_order(root: str) -> None:
     keys = ["b/1", "a-b", "a/x/1", "a.mp4", "ü ä"]
     for n, key in enumerate(keys):

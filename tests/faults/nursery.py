@@ -7,6 +7,7 @@ process, and SIGKILL is a real one. One JSON line a request and an answer, over 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -131,6 +132,7 @@ def _import_all() -> None:
     yaml.SafeLoader = yaml.CSafeLoader  # the price book, in a tenth of the time
     assert commands and relapses and faiss and obstore and deltalake and pyarrow and s3fs and shotlake
     _warm_botocore(botocore.session)
+    gc.freeze()  # a child's collections touch no page that it shares with the parent
 
 
 def _warm_botocore(sessions: Any) -> None:

@@ -171,15 +171,16 @@ def _files_go_at_once() -> None:
 def _logs_lose_their_history() -> None:
     """An erasure switches the retention of a log off while it cleans up."""
     from shotlake.table import erase
+    from shotlake.table.snapshots import opened
 
     real = erase._scrub_log
 
     def scrub(lake: Any, table: str, sought: Any) -> None:
         name = "delta.logRetentionDuration"
-        kept = lake.table(table).metadata().configuration.get(name)  # 0 where another one died
-        lake.table(table).alter.set_table_properties({name: "interval 0 seconds"})
+        kept = opened(lake.uri(table)).metadata().configuration.get(name)  # 0 where another one died
+        opened(lake.uri(table)).alter.set_table_properties({name: "interval 0 seconds"})
         real(lake, table, sought)
-        lake.table(table).alter.set_table_properties({name: kept or "interval 30 days"})
+        opened(lake.uri(table)).alter.set_table_properties({name: kept or "interval 30 days"})
 
     put("shotlake.table.erase:_scrub_log", scrub)
     put("shotlake.table.lake:Lake._restore_log", lambda self, table: None)

@@ -22,6 +22,7 @@ from shotlake.query.whole import WholeSearch
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.readers import matrix, written_fingerprints
+from shotlake.table.snapshots import opened
 
 MODEL = "embed.model=python:tests.evaluate.toy.ColourEncoder"
 
@@ -83,7 +84,7 @@ def test_a_row_of_fewer_segments_is_made_again_and_lost_rows_come_back(config: C
     before = pooled(config, "video")
     rows = lake.read("pooled")
     short = rows.filter(pc.equal(rows["uri"], before[0]["uri"]))
-    lake.table("pooled").delete()
+    opened(lake.uri("pooled")).delete()
     lake.append("pooled", short.set_column(short.schema.get_field_index("n_segments"), "n_segments", pc.cast(
         pc.subtract(short["n_segments"], 1), "int64")))  # fmt: skip
     assert maintain_lake(config)["videos_pooled"] == 3
@@ -100,7 +101,7 @@ def test_range_by_range_it_is_the_same(config: Config, monkeypatch: pytest.Monke
     (key,) = written_fingerprints(lake)
     assert [within.start != "" for within in _ranges(lake, key)] == [False, True, True]
     before = pooled(config, "video"), pooled(config, "scene")
-    lake.table("pooled").delete()
+    opened(lake.uri("pooled")).delete()
     assert pool_videos(lake, key, "run", 15) == 3
     for old, new in zip(before, (pooled(config, "video"), pooled(config, "scene")), strict=True):
         for row in (*old, *new):
@@ -112,7 +113,7 @@ def test_range_by_range_it_is_the_same(config: Config, monkeypatch: pytest.Monke
 def test_one_process_at_a_time(config: Config) -> None:
     lake = Lake.open(config.lake)
     (key,) = written_fingerprints(lake)
-    lake.table("pooled").delete()
+    opened(lake.uri("pooled")).delete()
     with Lease.acquire(lake.root, f"pooled-{key}", "/", "another-run", 15):
         assert pool_videos(lake, key, "run", 15) == 0
     assert pool_videos(lake, key, "run", 15) == 3

@@ -23,6 +23,7 @@ from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.outcomes import recover
 from shotlake.table.readers import balance, finished_units
+from shotlake.table.snapshots import opened
 
 CONFIG = TableConfig(commit_units=1000, commit_s=3600)
 ROOT = "/archive"
@@ -70,7 +71,7 @@ def test_whole_units_are_committed_together_with_their_outcomes(lake: Lake, comm
     assert [(f["unit_id"], f["code"], f["n_cells"]) for f in failures] == [(two.unit_id, "truncated", 3)]
     assert balance(lake, "r1").balanced
     assert storage.names(storage.join(lake.root, "outcomes")) == []
-    (commit,) = lake.table("segments").history(1)
+    (commit,) = opened(lake.uri("segments")).history(1)
     assert (commit["run_id"], commit["code_version"], commit["lease_epoch"]) == ("r1", "test", "1")
 
 

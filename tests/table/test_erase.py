@@ -35,6 +35,7 @@ from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY, compact, forget, maintain
 from shotlake.table.readers import balance, finished_units, retired_videos
 from shotlake.table.rows import video_rows
+from shotlake.table.snapshots import opened
 from shotlake.table.tombstones import Tombstones
 from shotlake.table.traces import search_traces
 
@@ -99,7 +100,7 @@ def test_every_entry_of_the_log_stays_under_its_name(lake: Lake) -> None:
     erase(lake, the_victim(lake), "e1")
     for table, names in logs.items():
         assert set(names) <= set(storage.names(f"{lake.uri(table)}/_delta_log"))
-        assert "delta.logRetentionDuration" not in lake.table(table).metadata().configuration
+        assert "delta.logRetentionDuration" not in opened(lake.uri(table)).metadata().configuration
 
 
 def test_writing_goes_on_after_an_erasure(lake: Lake) -> None:

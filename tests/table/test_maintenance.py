@@ -29,6 +29,7 @@ from shotlake.table.maintenance import LEASE_KEY, compact, delete_retired, forge
 from shotlake.table.readers import balance, finished_units, live_segments
 from shotlake.table.rows import table_of, video_rows
 from shotlake.table.schemas import RETIRED
+from shotlake.table.snapshots import opened
 
 CONFIG = TableConfig().model_copy(update={"retention_h": 0})  # nobody may set it: files would go at once
 
@@ -270,6 +271,6 @@ def test_files_cannot_be_told_to_go_at_once() -> None:
 
 def test_a_log_that_an_erasure_of_before_left_without_history_gets_it_back(tmp_path: Path) -> None:
     lake = Lake.create_or_open(str(tmp_path))
-    lake.table("units").alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    opened(lake.uri("units")).alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
     Lake.create_or_open(lake.root)
-    assert lake.table("units").metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"
+    assert opened(lake.uri("units")).metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"

@@ -32,6 +32,7 @@ from shotlake.table.repair import inspect, repair
 from shotlake.table.rewrite import data_files
 from shotlake.table.rows import failure_rows, table_of, unit_rows
 from shotlake.table.schemas import RETIRED
+from shotlake.table.snapshots import opened
 
 CONFIG = TableConfig()
 UNITS = [make_unit(n) for n in range(6)]
@@ -108,7 +109,7 @@ def add_again(lake: Lake, rows: pa.Table, app_id: str = "other/1") -> None:
 
 def delete_units(lake: Lake, *numbers: int) -> None:
     ids = ", ".join(f"'{UNITS[n].unit_id}'" for n in numbers)
-    lake.table("units").delete(f"unit_id in ({ids})")
+    opened(lake.uri("units")).delete(f"unit_id in ({ids})")
 
 
 def test_a_lake_without_faults_is_left_as_it_is(lake: Lake) -> None:
@@ -161,7 +162,9 @@ def test_a_unit_of_which_one_file_of_two_is_gone_leaves_as_a_whole(tmp_path: Pat
 @pytest.mark.parametrize("table", ["units", "failures", "videos", "retired", "runs", "costs", "pooled", "erasures"])
 def test_a_lost_file_of_another_table(lake: Lake, table: str) -> None:
     if table not in ("units", "failures"):
-        lake.append(table, lake.table(table).to_pyarrow_table().schema.empty_table().cast(lake.read(table).schema))
+        lake.append(
+            table, opened(lake.uri(table)).to_pyarrow_table().schema.empty_table().cast(lake.read(table).schema)
+        )
         row = {
             "video_id": "v",
             "run_id": "r9",
@@ -237,7 +240,9 @@ def test_rows_of_units_and_failures_that_are_there_twice(lake: Lake) -> None:
 
 
 def test_units_without_rows(lake: Lake) -> None:
-    lake.table("segments").delete(f"unit_id = '{UNITS[0].unit_id}' or (unit_id = '{UNITS[3].unit_id}' and cell > 2)")
+    opened(lake.uri("segments")).delete(
+        f"unit_id = '{UNITS[0].unit_id}' or (unit_id = '{UNITS[3].unit_id}' and cell > 2)"
+    )
     (finding,) = inspect(lake).findings
     assert (finding.kind, finding.table) == ("unit_without_rows", "units") and "2 units" in finding.what
     mend(lake)
@@ -249,7 +254,7 @@ def test_units_without_rows(lake: Lake) -> None:
 def test_units_of_retired_videos_need_no_rows(lake: Lake) -> None:
     video_id = UNITS[0].video.video_id
     lake.append("retired", table_of(RETIRED, [{"video_id": video_id, "embed_key": KEY, "reason": "superseded"}]))
-    lake.table("segments").delete(f"video_id = '{video_id}'")
+    opened(lake.uri("segments")).delete(f"video_id = '{video_id}'")
     assert inspect(lake).findings == ()
     add_again(lake, make_rows(UNITS[0], n=4))
     assert kinds(lake) == {("rows_in_part", "segments")}
@@ -280,7 +285,7 @@ def test_units_that_share_segments(lake: Lake) -> None:
 
 def test_failures_are_made_again_from_units(lake: Lake) -> None:
     before = lake.read("failures").drop_columns(["message"]).sort_by("unit_id")
-    lake.table("failures").delete()
+    opened(lake.uri("failures")).delete()
     assert kinds(lake) == {("unit_without_failures", "failures")}
     mend(lake)
     after = lake.read("failures").sort_by("unit_id")
@@ -364,10 +369,10 @@ def test_a_run_that_ends_while_repair_looks(owing: Lake, monkeypatch: pytest.Mon
 
 
 def test_a_log_retention_of_nothing_is_mended(lake: Lake) -> None:
-    lake.table("segments").alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
+    opened(lake.uri("segments")).alter.set_table_properties({"delta.logRetentionDuration": "interval 0 seconds"})
     assert kinds(lake) == {("log_retention", "segments")}
     mend(lake)
-    assert lake.table("segments").metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"
+    assert opened(lake.uri("segments")).metadata().configuration["delta.logRetentionDuration"] == "interval 30 days"
 
 
 def test_a_table_without_a_log_is_said_and_the_rest_is_mended(lake: Lake) -> None:
@@ -470,11 +475,11 @@ def test_killed_at_every_step_and_begun_again(owing: Lake, when: str, lost: str,
     import shutil
 
     lake = owing
-    lake.table("units").delete(f"unit_id = '{UNITS[2].unit_id}'")
+    opened(lake.uri("units")).delete(f"unit_id = '{UNITS[2].unit_id}'")
     add_again(lake, make_rows(UNITS[4], n=10, run_id="r0"))
     lake.append("units", unit_rows([outcome(5)], "r7", 1, AT))
     lake.append("retired", table_of(RETIRED, [{"video_id": "v", "embed_key": KEY}]))
-    lake.table("failures").delete(f"unit_id = '{UNITS[3].unit_id}'")
+    opened(lake.uri("failures")).delete(f"unit_id = '{UNITS[3].unit_id}'")
     remove(lake, lost)
     steps = 0
     for at in range(1, 40):

@@ -156,6 +156,11 @@ def names(root: str) -> list[str]:
     return list(_store(root).names(root))
 
 
+def etags(folder: str, after: str = "") -> dict[str, str]:
+    """The etags of the objects right in a folder whose names sort behind `after`, by name; empty if there is none."""
+    return dict(_store(folder).etags(folder, after))
+
+
 def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int = BLOCK_BYTES) -> ObjectReader:
     """A reader that fails with SourceChanged as soon as the object is not the one with this etag."""
     reader: ObjectReader = _store(uri).open_object(uri, etag, size_bytes, block_bytes)

@@ -105,6 +105,16 @@ def names(root: str) -> list[str]:
     return sorted(p.relative_to(base).as_posix() for p in found)
 
 
+def etags(folder: str, after: str) -> dict[str, str]:
+    """The etags of the files right in a folder whose names sort behind `after`, by name."""
+    try:
+        with os.scandir(folder) as found:
+            later = [entry for entry in found if entry.name > after and not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return {}
+    return {entry.name: _etag(entry.stat()) for entry in later if entry.is_file()}
+
+
 def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int) -> ObjectReader:
     """A reader of the file with this etag. Errors: NotFound, StoreError, SourceChanged."""
     try:

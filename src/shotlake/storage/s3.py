@@ -102,6 +102,16 @@ def delete(uri: str) -> None:
 
 
 @patient
+def etags(folder: str, after: str) -> dict[str, str]:
+    """The etags of the objects right in a folder whose names sort behind `after`, by name."""
+    bucket, prefix = split(folder)
+    with s3_errors(folder):
+        pages = obstore.list(bucket_of(bucket), prefix, offset=f"{prefix}/{after}" if after else None)
+        found = {meta["path"].removeprefix(prefix + "/"): meta["e_tag"] or "" for page in pages for meta in page}
+    return {name: etag for name, etag in found.items() if "/" not in name}
+
+
+@patient
 def names(root: str) -> list[str]:
     """Keys under `root`, relative to it, sorted."""
     bucket, prefix = split(root)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import obstore
 import pyarrow as pa
@@ -60,10 +61,23 @@ def folders(root: str, below: str = "") -> list[str]:
 def stat(uri: str) -> ObjectInfo:
     """The object as it is now. Errors: NotFound, AccessDenied, StoreError."""
     bucket, key = split(uri)
+    name = key.rsplit("/", 1)[-1]
+    if key == key.strip("/"):  # which obstore drops
+        with suppress(InvalidPathError), s3_errors(uri):
+            found = _head_obstore(bucket, key)
+            etag, at = _bare(found["e_tag"]), found["last_modified"]
+            return ObjectInfo(uri, name, found["size"], etag, at, found["version"])
     with s3_errors(uri):
         head = call_s3("head_object", Bucket=bucket, Key=key)
-    name, version = key.rsplit("/", 1)[-1], head.get("VersionId")
-    return ObjectInfo(uri, name, head["ContentLength"], _bare(head["ETag"]), head["LastModified"], version)
+    etag, at = _bare(head["ETag"]), head["LastModified"]
+    return ObjectInfo(uri, name, head["ContentLength"], etag, at, head.get("VersionId"))
+
+
+def _head_obstore(bucket: str, key: str) -> obstore.ObjectMeta:
+    try:
+        return obstore.head(bucket_of(bucket), key)
+    except ValueError as error:  # '//', '/../' or a newline
+        raise InvalidPathError(str(error)) from None
 
 
 def _within(pages: Iterable[pa.RecordBatch], after: str, until: str | None) -> Iterator[pa.RecordBatch]:

@@ -71,7 +71,7 @@ def diagnose(lake: Lake) -> Diagnosis:
     for table in TABLES:
         try:
             found.files[table] = TableFiles.look(lake, table)
-            if lake.table(table).metadata().configuration.get(LOG_RETENTION) == NO_RETENTION:
+            if lake.configuration(table).get(LOG_RETENTION) == NO_RETENTION:
                 found.short_logs.append(table)
         except ShotlakeError as error:
             found.lost_logs[table] = error.message

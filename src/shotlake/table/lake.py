@@ -28,6 +28,7 @@ from shotlake.table.delta import App, add_action, add_to, delta_errors, differen
 from shotlake.table.files import DataFile, write_file
 from shotlake.table.reading import dataset_of
 from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES, key_columns
+from shotlake.table.snapshots import T, is_kept, look, opened
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ LOG_RETENTION, NO_LOG = "delta.logRetentionDuration", "interval 0 seconds"
 
 @dataclass(frozen=True, slots=True)
 class Lake:
-    """A handle on the tables under `root`; it holds no snapshot, so every call sees the newest commit."""
+    """A handle on the tables under `root`: every call sees the newest commit, see `snapshots.py`."""
 
     root: str
 
@@ -76,7 +77,7 @@ class Lake:
 
     def version(self, table: str) -> int:
         """The newest version of a table."""
-        return int(self.table(table).version())
+        return self.look(table, lambda snapshot: int(snapshot.version()))
 
     def check_columns(self, tables: Iterable[str] = TABLES) -> None:
         """Errors: LakeFormat if tables lack columns that this version writes."""
@@ -86,7 +87,7 @@ class Lake:
 
     def missing_columns(self, table: str) -> list[str]:
         """Columns that this version writes and the table does not have yet."""
-        known = {field.name for field in self.table(table).schema().fields}
+        known = self.look(table, lambda snapshot: {field.name for field in snapshot.schema().fields})
         return [name for name in TABLES[table].names if name not in known]
 
     def dataset(self, table: str, version: int | None = None) -> pa.dataset.Dataset:
@@ -94,8 +95,10 @@ class Lake:
 
         Columns that a lake of an earlier version lacks are null.
         """
-        with delta_errors(self.uri(table)):
-            found = dataset_of(self.table(table, version))
+        found = self.look(table, lambda newest: _dataset_at(newest, version))
+        if found is None:
+            with delta_errors(self.uri(table)):
+                found = dataset_of(opened(self.uri(table), version))
         lacking = [field for field in TABLES[table] if field.name not in found.schema.names]
         return found.replace_schema(pa.schema([*found.schema, *lacking])) if lacking else found
 
@@ -137,7 +140,7 @@ class Lake:
 
     def transaction_version(self, table: str, app_id: str) -> int:
         """The last sequence number that `app_id` has committed to a table; -1 if none."""
-        return sequence(self.table(table), app_id)
+        return self.look(table, lambda snapshot: sequence(snapshot, app_id))
 
     def append(self, table: str, rows: pa.Table, app: App | None = None) -> int:
         """Append rows and give a version that holds them. With `app`, at most once however often it is called.
@@ -211,29 +214,32 @@ class Lake:
         `write` says whether it committed; if there was nothing to do, the version is the snapshot's. If it can tell
         that it was done before (`is_once`), a store that stumbles is asked again: only the answer may have been lost.
         """
-        return storage.patiently(lambda: self._commit(table, write)) if is_once else self._commit(table, write)
+        return storage.patiently(lambda: self._commit(table, write, True)) if is_once else self._commit(table, write)
 
-    def _commit(self, table: str, write: Callable[[DeltaTable], bool]) -> int:
+    def _commit(self, table: str, write: Callable[[DeltaTable], bool], is_once: bool = False) -> int:
+        def commit(snapshot: DeltaTable) -> int:
+            version = int(snapshot.version())
+            return version + 1 if write(snapshot) else version
+
         for attempt in range(COMMIT_TRIES):
             try:
-                with delta_errors(self.uri(table)):
-                    snapshot = self.table(table)
-                    version = int(snapshot.version())
-                    return version + 1 if write(snapshot) else version
+                return self.look(table, commit, is_repeatable=is_once)
             except CommitFailedError as error:
                 log.debug("table=%s attempt=%d conflict=%s", table, attempt, error)
                 time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))
         raise CommitError(f"{self.uri(table)!r} was changed by others {COMMIT_TRIES} times in a row; run again")
 
-    def table(self, table: str, version: int | None = None) -> DeltaTable:
-        """The Delta table itself, for this room."""
-        uri = self.uri(table)
-        with delta_errors(uri):
-            return DeltaTable(uri, version=version, storage_options=storage.delta_options(uri))
+    def look(self, table: str, work: Callable[[DeltaTable], T], is_repeatable: bool = True) -> T:
+        """What `work` finds in the newest snapshot of a table, for this room. See `snapshots.look`."""
+        return look(self.uri(table), work, is_repeatable)
+
+    def configuration(self, table: str) -> Mapping[str, str | None]:
+        """The properties of a table."""
+        return self.look(table, lambda snapshot: snapshot.metadata().configuration)
 
     def _restore_log(self, table: str) -> None:
         """An erasure of an earlier version that was killed midway has left the log without any history."""
-        if self.table(table).metadata().configuration.get(LOG_RETENTION) != NO_LOG:
+        if self.configuration(table).get(LOG_RETENTION) != NO_LOG:
             return
 
         def restore(snapshot: DeltaTable) -> bool:
@@ -244,6 +250,8 @@ class Lake:
 
     def _is_table(self, table: str) -> bool:
         uri = self.uri(table)
+        if is_kept(uri):  # also if it is gone by now: then it fails, and is not made anew in silence
+            return True
         try:
             with delta_errors(uri):
                 return DeltaTable.is_deltatable(uri, storage_options=storage.delta_options(uri))
@@ -269,7 +277,7 @@ class Lake:
         storage.patiently(create)
 
     def _check_format(self) -> None:
-        found = self.table("segments").metadata().configuration.get(FORMAT_PROPERTY)
+        found = self.configuration("segments").get(FORMAT_PROPERTY)
         if found is None:
             raise LakeFormat(
                 f"{self.uri('segments')!r} is a Delta table that shotlake did not make; choose another lake"
@@ -287,6 +295,11 @@ def _properties_of(table: str) -> dict[str, str | None]:
         "delta.dataSkippingStatsColumns": ",".join(key_columns(table)),
         FORMAT_PROPERTY: str(LAKE_FORMAT),
     }
+
+
+def _dataset_at(snapshot: DeltaTable, version: int | None) -> pa.dataset.Dataset | None:
+    """None if the snapshot is of another version."""
+    return dataset_of(snapshot) if version is None or version == snapshot.version() else None
 
 
 def _refuse_older(snapshot: DeltaTable, fence: App) -> None:

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.errors import Replaced
-from shotlake.table.delta import delta_errors
 from shotlake.table.files import DataFile
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease, live_run_ids
@@ -191,15 +190,14 @@ def compact(lake: Lake, table: str) -> tuple[int, int]:
 
 def checkpoint(lake: Lake, table: str) -> None:
     """Write the state of a table's log to one file, which readers open instead of every entry."""
-    with delta_errors(lake.uri(table)):
-        lake.table(table).create_checkpoint()
+    lake.look(table, lambda snapshot: snapshot.create_checkpoint())
 
 
 def vacuum(lake: Lake, table: str, retention_h: int) -> int:
     """Remove files that no version within the retention refers to, except those of live runs; their number."""
-    with delta_errors(lake.uri(table)):
-        snapshot = lake.table(table)
-        candidates = snapshot.vacuum(retention_h, dry_run=True, enforce_retention_duration=False, full=True)
+    candidates = lake.look(
+        table, lambda found: found.vacuum(retention_h, dry_run=True, enforce_retention_duration=False, full=True)
+    )
     there = set(storage.names(lake.uri(table)))
     gone = unneeded(lake, table, [path for path in candidates if path in there])  # the log names removed files for long
     for path in gone:

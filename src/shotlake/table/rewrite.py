@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from shotlake import storage
 from shotlake.errors import AlreadyExists, CommitError, Replaced
@@ -24,7 +25,14 @@ from shotlake.table.schemas import file_schema
 
 def data_files(lake: Lake, table: str) -> list[DataFile]:
     """The files of the newest version."""
-    return _files(pa.table(lake.table(table).get_add_actions(flatten=True)).to_pylist())
+    return _at_version(lake, table)[1]
+
+
+def _at_version(lake: Lake, table: str) -> tuple[int, list[DataFile]]:
+    def look(snapshot: DeltaTable) -> tuple[int, list[DataFile]]:
+        return int(snapshot.version()), _files(pa.table(snapshot.get_add_actions(flatten=True)).to_pylist())
+
+    return lake.look(table, look)
 
 
 def read_rows(lake: Lake, table: str, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
@@ -51,12 +59,12 @@ def replace(lake: Lake, table: str, gone: Sequence[DataFile], new: Sequence[Data
     if not gone:
         return
     for _ in range(COMMIT_TRIES):
-        snapshot = lake.table(table)
-        current = {file.path for file in _files(pa.table(snapshot.get_add_actions(flatten=True)).to_pylist())}
+        version, files = _at_version(lake, table)
+        current = {file.path for file in files}
         lost = [file.path for file in gone if file.path not in current]
         if lost:
             raise Replaced(f"{lost[0]!r} of {table} was replaced by another program; run again")
-        name = f"{int(snapshot.version()) + 1:020d}.json"
+        name = f"{version + 1:020d}.json"
         try:
             storage.create(storage.join(lake.uri(table), "_delta_log", name), _entry(gone, new, data_change))
             return

@@ -1,0 +1,116 @@
+"""Snapshots that stay open: one that was read before is brought up to date by a listing, not opened with twenty reads.
+
+A thread keeps one for each table. It serves only as long as it is of the same log: the entry of its version has to be
+the very object that it was, or the table was deleted and made anew; so has the hint of the last checkpoint, or the
+entries that a snapshot reads late (application transactions) may have been cleaned up. Else the table is opened anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from shotlake import storage
+from shotlake.errors import NotFound, StoreError
+from shotlake.table.delta import delta_errors
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CHECKPOINT = "_last_checkpoint"
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A snapshot, and the etags of the entry of its version and of the hint of the checkpoint; "" if there is none."""
+
+    snapshot: DeltaTable
+    version: int
+    entry: str
+    checkpoint: str
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.kept: dict[str, _Kept] = {}
+
+
+_of_thread = _OfThread()
+
+
+def opened(uri: str, version: int | None = None) -> DeltaTable:
+    """The table at `uri`, opened for the caller alone. Errors: NotFound if there is none, StoreError, AccessDenied."""
+    with delta_errors(uri):
+        return DeltaTable(uri, version=version, storage_options=storage.delta_options(uri))
+
+
+def look(uri: str, work: Callable[[DeltaTable], T], is_repeatable: bool = True) -> T:
+    """What `work` finds in the newest snapshot of the table at `uri`, or commits behind it.
+
+    Nobody else of this thread gets that snapshot meanwhile. If a kept one fails in work that `is_repeatable`, the table
+    is opened anew. Errors: NotFound if there is no such table, StoreError, AccessDenied, and those of `work`.
+    """
+    kept = _of_thread.kept.pop(uri, None)
+    if kept is not None:
+        with suppress(NotFound, StoreError):
+            kept = _up_to_date(uri, kept)
+    if kept is not None:
+        try:
+            return _use(uri, kept, work)
+        except (NotFound, StoreError) as error:
+            if not is_repeatable:
+                raise
+            log.debug("table=%s opened_again=%r", uri, error.message)
+    return _use(uri, _open(uri), work)
+
+
+def is_kept(uri: str) -> bool:
+    """Whether this thread looked at the table before, and that went well."""
+    return uri in _of_thread.kept
+
+
+def _use(uri: str, kept: _Kept, work: Callable[[DeltaTable], T]) -> T:
+    try:
+        with delta_errors(uri):
+            found = work(kept.snapshot)
+    except CommitFailedError:  # another commit came between, which the next look will see
+        _of_thread.kept[uri] = kept
+        raise
+    _of_thread.kept[uri] = kept
+    return found
+
+
+def _open(uri: str) -> _Kept:
+    snapshot = opened(uri)
+    version = int(snapshot.version())
+    tail = _tail(uri, version)
+    return _Kept(snapshot, version, tail.get(_name(version), ""), tail.get(CHECKPOINT, ""))
+
+
+def _up_to_date(uri: str, kept: _Kept) -> _Kept | None:
+    """None if the log is another one, or may have been cleaned up."""
+    tail = _tail(uri, kept.version)
+    if not kept.entry or (kept.entry, kept.checkpoint) != (tail.get(_name(kept.version)), tail.get(CHECKPOINT, "")):
+        return None
+    if _name(kept.version + 1) not in tail:
+        return kept
+    with delta_errors(uri):
+        kept.snapshot.update_incremental()
+        version = int(kept.snapshot.version())
+    return _Kept(kept.snapshot, version, tail.get(_name(version), ""), kept.checkpoint)
+
+
+def _tail(uri: str, version: int) -> dict[str, str]:
+    """The etags of what the log has from a version on, the hint of the last checkpoint included, which sorts last."""
+    return storage.etags(storage.join(uri, "_delta_log"), _name(version - 1) if version else "")
+
+
+def _name(version: int) -> str:
+    return f"{version:020d}.json"
