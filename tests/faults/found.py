@@ -28,7 +28,7 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         ("trace", "retention"),
     ),
     "an index build fails beside an erasure": (
-        "stale~build~erase~between~before.GET:tables/segments/last_checkpoint.5",
+        "stale~build~erase~between~before.PUT:index/#/epochs/#-#/fused/trained.faiss.1",
         ("command",),
     ),
     "a build is published with erased rows under a clock that is ahead": (
@@ -44,7 +44,7 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         ("generation", "end"),
     ),
     "maintain deletes content that came back": (
-        "back~maintain~backfill~between~before.GET:tables/segments/last_checkpoint.2",
+        "back~maintain~backfill~between~before.GET:tables/retired/data.1",
         ("lost", "unserved", "balance"),
     ),
     "a new version that cannot be read hides the old rows": (
