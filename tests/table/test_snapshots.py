@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Field
 from lakes import KEY, make_rows, make_unit
 
 from shotlake import storage
@@ -32,6 +32,7 @@ def seen(snapshot: DeltaTable) -> dict[str, Any]:
         "files": sorted(pa.table(snapshot.get_add_actions(flatten=True))["path"].to_pylist()),
         "sequences": [snapshot.transaction_version(app) for app in APPS],
         "configuration": snapshot.metadata().configuration,
+        "columns": [field.name for field in snapshot.schema().fields],
     }
 
 
@@ -88,6 +89,7 @@ CHANGES: dict[str, Callable[[Lake], object]] = {
     "appended": lambda lake: add(lake, 3, 3),
     "deleted": delete_some,
     "a_property": lambda lake: opened(lake.uri("segments")).alter.set_table_properties({"delta.appendOnly": "false"}),
+    "a_column": lambda lake: opened(lake.uri("segments")).alter.add_columns([Field("later", "string")]),
     "checkpoint": lambda lake: checkpoint(lake, "segments"),
     "cleaned_up": checkpoint_and_clean,
     "appended_and_cleaned_up": lambda lake: (add(lake, 3, 2), checkpoint_and_clean(lake), add(lake, 5)),

@@ -95,10 +95,12 @@ class Lake:
 
         Columns that a lake of an earlier version lacks are null.
         """
-        found = self.look(table, lambda newest: _dataset_at(newest, version))
+        found, uri = None, self.uri(table)
+        if version is None or is_kept(uri):
+            found = self.look(table, lambda newest: _dataset_at(newest, version))
         if found is None:
-            with delta_errors(self.uri(table)):
-                found = dataset_of(opened(self.uri(table), version))
+            with delta_errors(uri):
+                found = dataset_of(opened(uri, version))
         lacking = [field for field in TABLES[table] if field.name not in found.schema.names]
         return found.replace_schema(pa.schema([*found.schema, *lacking])) if lacking else found
 
