@@ -13,7 +13,7 @@ from deltalake import DeltaTable, Field
 from lakes import KEY, make_rows, make_unit
 
 from shotlake import storage
-from shotlake.errors import NotFound
+from shotlake.errors import NotFound, StoreError
 from shotlake.table import snapshots
 from shotlake.table.delta import add_to, properties
 from shotlake.table.lake import Lake
@@ -161,6 +161,32 @@ def test_an_entry_that_goes_while_it_is_needed(lake: Lake) -> None:
     with pytest.raises(NotFound):
         look(lake.uri("segments"), late, is_repeatable=False)
     lake.version("segments")
+
+
+def test_a_checkpoint_that_goes_while_the_table_is_opened(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+
+    def table(*words: Any, **named: Any) -> DeltaTable:
+        tries.append(1)
+        if len(tries) == 1:
+            raise FileNotFoundError("the checkpoint that the hint named")
+        return DeltaTable(*words, **named)
+
+    monkeypatch.setattr(snapshots, "DeltaTable", table)
+    assert opened(lake.uri("segments")).version() == 3 and len(tries) == 2
+
+
+def test_a_store_that_stumbles_leaves_no_old_snapshot(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a kept snapshot cannot be brought up to date, the table is opened, and what others did is seen."""
+    version = lake.version("segments")
+    elsewhere(lambda: add(lake, 3))
+
+    def stumble(*_: object) -> None:
+        raise StoreError("the store stumbled")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots, "_up_to_date", stumble)
+        assert lake.version("segments") == version + 1
 
 
 def test_a_commit_between_is_a_conflict_of_a_kept_snapshot(lake: Lake) -> None:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 CHECKPOINT = "_last_checkpoint"
+LOOKS = 3
 
 
 @dataclass(slots=True)
@@ -47,28 +48,27 @@ _of_thread = _OfThread()
 
 def opened(uri: str, version: int | None = None) -> DeltaTable:
     """The table at `uri`, opened for the caller alone. Errors: NotFound if there is none, StoreError, AccessDenied."""
+    options = storage.delta_options(uri)
+    for _ in range(LOOKS - 1):
+        with suppress(NotFound), delta_errors(uri):  # what was listed may go before it is read, such as a checkpoint
+            return DeltaTable(uri, version=version, storage_options=options)
     with delta_errors(uri):
-        return DeltaTable(uri, version=version, storage_options=storage.delta_options(uri))
+        return DeltaTable(uri, version=version, storage_options=options)
 
 
 def look(uri: str, work: Callable[[DeltaTable], T], is_repeatable: bool = True) -> T:
     """What `work` finds in the newest snapshot of the table at `uri`, or commits behind it.
 
-    Nobody else of this thread gets that snapshot meanwhile. If a kept one fails in work that `is_repeatable`, the table
-    is opened anew. Errors: NotFound if there is no such table, StoreError, AccessDenied, and those of `work`.
+    Nobody else of this thread gets that snapshot meanwhile. Where what it reads late is gone, as behind a clean-up or
+    an erasure, work that `is_repeatable` is done again on a table that is opened anew.
+    Errors: NotFound if there is no such table, StoreError, AccessDenied, and those of `work`.
     """
-    kept = _of_thread.kept.pop(uri, None)
-    if kept is not None:
-        with suppress(NotFound, StoreError):
-            kept = _up_to_date(uri, kept)
-    if kept is not None:
+    for _ in range(LOOKS - 1 if is_repeatable else 0):
         try:
-            return _use(uri, kept, work)
+            return _use(uri, _current(uri), work)
         except (NotFound, StoreError) as error:
-            if not is_repeatable:
-                raise
-            log.debug("table=%s opened_again=%r", uri, error.message)
-    return _use(uri, _open(uri), work)
+            log.debug("table=%s looked_at_again=%r", uri, error.message)
+    return _use(uri, _current(uri), work)
 
 
 def is_kept(uri: str) -> bool:
@@ -85,6 +85,13 @@ def _use(uri: str, kept: _Kept, work: Callable[[DeltaTable], T]) -> T:
         raise
     _of_thread.kept[uri] = kept
     return found
+
+
+def _current(uri: str) -> _Kept:
+    kept, current = _of_thread.kept.pop(uri, None), None
+    with suppress(NotFound, StoreError):  # then it is opened, which says what is wrong
+        current = kept and _up_to_date(uri, kept)
+    return current or _open(uri)
 
 
 def _open(uri: str) -> _Kept:
