@@ -13,7 +13,7 @@ from tests.flow.lakes import local_config, run, segments
 from shotlake import storage
 from shotlake.cli import main
 from shotlake.config import Config
-from shotlake.errors import SourceMissing
+from shotlake.errors import SourceMissing, UsageError
 from shotlake.flow.backfill import backfill
 from shotlake.flow.erasure import erase_videos, unerase_video
 from shotlake.flow.upkeep import maintain_lake, relocate_archive
@@ -133,6 +133,26 @@ def test_a_moved_archive_does_not_bring_it_back(folder: Path, config: Config, tm
     erase_videos(str(victim), None, "request 4", config)
     assert relocate_archive(str(folder), str(moved), config)["moved"] == 1
     assert not any(row["uri"].endswith(victim.name) for row in segments(config, "uri").to_pylist())
+
+
+def test_a_video_that_moved_is_erased_under_all_its_names(folder: Path, config: Config, tmp_path: Path) -> None:
+    run(folder, config)
+    victim, kept = sorted(folder.iterdir())
+    moved = Path(shutil.move(folder, tmp_path / "moved"))
+    before = segments(config)
+    assert relocate_archive(str(folder), str(moved), config)["moved"] == 2
+    with pytest.raises(UsageError, match=f"2 videos below '{folder}' have moved, one of them to '{moved}/"):
+        erase_videos(None, str(folder), "request 6", config)
+    done = erase_videos(str(moved / victim.name), None, "request 6", config)
+    assert (done["status"], done["traces"], done["n_videos"]) == ("done", (), 2)
+    assert names_in(config, str(victim)) == names_in(config, str(moved / victim.name)) == []
+    assert erase_videos(str(kept), None, "request 7", config)["n_videos"] == 2  # by the name of before
+    assert names_in(config, str(kept)) == names_in(config, str(moved / kept.name)) == [] and not len(segments(config))
+    assert run(moved, config).ledger.skips == {"erased": 2}
+    for name in (victim.name, kept.name):
+        unerase_video(str(moved / name), config)
+    assert run(moved, config).ledger.videos["indexed"] == 2
+    assert len(segments(config)) == len(before) and lake_balance(config.lake)["balanced"]
 
 
 def test_it_comes_back_when_it_is_unerased(folder: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:

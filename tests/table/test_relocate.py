@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from lakes import AT, KEY, make_outcome, make_rows, make_unit
 from test_committer import Died, die
@@ -14,6 +15,7 @@ from shotlake.config import TableConfig
 from shotlake.records import MediaInfo, Video, WorkUnit, segment_id
 from shotlake.table import relocate as relocate_module
 from shotlake.table.committer import Committer
+from shotlake.table.erase import find_videos, later_names
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
@@ -99,3 +101,27 @@ def test_a_move_back_brings_back_the_old_names(lake: Lake) -> None:
     run(lake, "r2")
     run(lake, "r3", "/archive")
     assert [(uri, cell, ident, *rest) for uri, cell, ident, _, *rest in seen(lake)] == before
+
+
+def test_an_erasure_finds_every_name_that_a_video_had(lake: Lake) -> None:
+    first, second, third = UNITS[0].video, moved(UNITS[0]), moved(UNITS[0], "/third")
+    run(lake, "r2")
+    assert find_videos(lake, pc.field("uri") == second.uri) == {video.video_id: video.uri for video in (first, second)}
+    run(lake, "r3", "/third")
+    names = {video.video_id: video.uri for video in (first, second, third)}
+    assert find_videos(lake, pc.field("uri") == third.uri) == names
+    begun = find_videos(lake, pc.field("uri") == first.uri)
+    assert (begun, begun | later_names(lake, begun)) == ({first.video_id: first.uri}, names)
+
+
+def test_another_object_under_the_name_of_before_is_not_meant(lake: Lake) -> None:
+    run(lake, "r2")
+    other = replace(UNITS[0].video, etag="e2")
+    with Lease.acquire(lake.root, KEY, "/archive", "r3") as lease:
+        committer = Committer(lake, lease, "r3", TableConfig())
+        unit = WorkUnit(other, KEY, 0, 10)
+        committer.add(write_segments(lake.root, "r3", make_rows(unit)), [make_outcome(unit)])
+        committer.close()
+    name = moved(UNITS[0]).uri
+    found = find_videos(lake, pc.field("uri") == name)
+    assert found == {UNITS[0].video.video_id: name, moved(UNITS[0]).video_id: name}

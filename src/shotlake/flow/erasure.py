@@ -23,7 +23,17 @@ from shotlake.flow.build_index import build_index
 from shotlake.flow.forget import forget_videos, index_traces
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
-from shotlake.table.erase import Swept, Writers, close_erasures, find_videos, record_erasure, sought_now, sweep, unerase
+from shotlake.table.erase import (
+    Swept,
+    Writers,
+    close_erasures,
+    find_videos,
+    later_names,
+    record_erasure,
+    sought_now,
+    sweep,
+    unerase,
+)
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease, live_holders
 from shotlake.table.maintenance import LEASE_KEY
@@ -61,7 +71,8 @@ def erase_videos(
     In the index of every space the shards that held them are written again without them, and earlier generations and
     unfinished builds are removed. Where the recall cannot be measured any more (too few queries are left), the index of
     the configured space is built again; another one is named among the traces. `wait_s`: how long to wait for runs and
-    builds that may still write something. Errors: UsageError (neither or both given), SourceMissing (nothing of it).
+    builds that may still write something. A video of an archive that moved is erased under all its names.
+    Errors: UsageError (neither or both given, or what was below a prefix has moved), SourceMissing (nothing of it).
     """
     if (uri is None) == (prefix is None):
         raise UsageError("give --uri or --prefix: which video, or below which prefix")
@@ -69,6 +80,13 @@ def erase_videos(
     start = storage.normalise(uri or prefix or "")
     below = pc.starts_with(pc.field("uri"), start.rstrip("/") + "/")
     videos = find_videos(lake, pc.field("uri") == start if uri else below)
+    later = later_names(lake, videos)
+    if prefix and later:
+        example = next(iter(later.values()))
+        raise UsageError(
+            f"{len(later)} videos below {start!r} have moved, one of them to {example!r}; erase them there, or by --uri"
+        )
+    videos |= later
     if videos:
         record_erasure(lake, videos, erasure_id, getpass.getuser(), reason)
     elif not (uri and Tombstones.of(lake.root).ids_of(start)):  # else it is gone already, or nearly so

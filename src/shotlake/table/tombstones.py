@@ -183,16 +183,24 @@ class Tombstones:
         return {uri: number for number, entry in lifted for uri in entry["uris"]}
 
     def _signs(self) -> Signs:
+        """A content that was erased under several names may come back under each as soon as it may under one."""
         back = self._came_back()
-        videos = [
-            video
-            for number, entry in self._entries.items()
-            if entry["kind"] == "erase"
-            for video in entry["videos"]
-            if back.get(video["uri"], 0) < number
+        erased = [
+            (n, video) for n, entry in self._entries.items() if entry["kind"] == "erase" for video in entry["videos"]
         ]
-        found = {name: frozenset(v[name] for v in videos if name in v) for name in ("uri", "content", "size", "etag")}
-        return Signs(self._secret, found["uri"], found["content"], found["size"], found["etag"])
+        for number, video in erased:
+            if (since := back.get(video["uri"], 0)) > number:
+                for name in ("content", "etag"):
+                    if name in video:
+                        back[video[name]] = max(since, back.get(video[name], 0))
+
+        def those(name: str) -> frozenset[str]:
+            told = name if name != "size" else "content"  # a size is of the content beside it
+            return frozenset(
+                v[name] for n, v in erased if name in v and back.get(v["uri"], 0) < n and back.get(v[told], 0) < n
+            )
+
+        return Signs(self._secret, those("uri"), those("content"), those("size"), those("etag"))
 
     def _uri(self, name: str) -> str:
         return storage.join(self.lake_root, FOLDER, name)
