@@ -7,21 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.embed.mini.tiny import TINY, few_texts
 
 from shotlake.config import EmbedConfig
 from shotlake.embed.load import load_encoder
 from shotlake.embed.mini.files import load_weights, read_header
 from shotlake.embed.mini.train import BEST, LAST, Plan, Training, follow, learning_share, train
-
-TINY = Plan(steps=4, text_steps=1, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one undisturbed training of that plan left. Tests only read it."""
-    folder = tmp_path_factory.mktemp("trained")
-    train(TINY, folder)
-    return folder
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -38,11 +29,12 @@ def test_an_interrupted_training_ends_where_the_other_does(
             raise KeyboardInterrupt
         return learn(training, *arguments)
 
-    monkeypatch.setattr(Training, "_learn", stop_at_three)
-    with pytest.raises(KeyboardInterrupt):
+    with few_texts():
+        monkeypatch.setattr(Training, "_learn", stop_at_three)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, tmp_path / "stopped")
+        monkeypatch.undo()
         train(TINY, tmp_path / "stopped")
-    monkeypatch.undo()
-    train(TINY, tmp_path / "stopped")
     straight, stopped = weights(trained), weights(tmp_path / "stopped")
     assert all(torch.equal(straight[name], stopped[name]) for name in straight)
     steps = [json.loads(line)["step"] for line in (tmp_path / "stopped" / "log.jsonl").read_text().splitlines()]
