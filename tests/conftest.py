@@ -1,14 +1,20 @@
-"""Fixtures that cost something are made once a session: an S3 server, a Ray cluster, a painted archive and its lake."""
+"""Fixtures that cost something are made once a session: an S3 server, a Ray cluster, a painted archive and its lake.
+
+The last two are made once for all processes of a session.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import subprocess
 import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -151,19 +157,33 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@contextmanager
+def _shared(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that all processes of a session have, for one of them at a time: the first fills it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def demo_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
-    """A painted archive of 12 short videos, one of them truncated, one sound only, one not a video."""
-    root = tmp_path_factory.mktemp("painted") / "archive"
-    return root, paint_archive(root, seed=7, n_videos=12)
+    """A painted archive of 12 short videos: one truncated, one sound only, one not a video. Tests only read it."""
+    with _shared("painted", tmp_path_factory) as folder:
+        return folder / "archive", paint_archive(folder / "archive", seed=7, n_videos=12)
 
 
 @pytest.fixture(scope="session")
 def demo_lake(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> DemoLake:
     """The lake of that archive with a published generation, made in plain Python. Tests only read it."""
-    config = demo_config(tmp_path_factory.mktemp("demo") / "demo-lake", ("flow.engine=local",))
-    report = backfill([str(demo_archive[0])], config, silent)
-    return DemoLake(*demo_archive, config, report)
+    with _shared("demo", tmp_path_factory) as folder:
+        config = demo_config(folder / "demo-lake", ("flow.engine=local",))
+        told = folder / "report"
+        if not told.exists():
+            told.write_bytes(pickle.dumps(backfill([str(demo_archive[0])], config, silent)))
+        return DemoLake(*demo_archive, config, pickle.loads(told.read_bytes()))
 
 
 @pytest.fixture(scope="session")
