@@ -149,6 +149,16 @@ def s3_environ(s3_endpoint: str) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def s3_root(s3_environ: dict[str, str]) -> str:
     """An empty s3://bucket/prefix."""
+    return _make_bucket(s3_environ)
+
+
+@pytest.fixture(scope="module")
+def s3_module_root(s3_environ: dict[str, str]) -> str:
+    """One for all tests of a file."""
+    return _make_bucket(s3_environ)
+
+
+def _make_bucket(s3_environ: dict[str, str]) -> str:
     bucket = f"b-{uuid.uuid4().hex[:12]}"
     client = botocore.session.get_session().create_client("s3", endpoint_url=s3_environ["AWS_ENDPOINT_URL"])
     client.create_bucket(Bucket=bucket)
