@@ -33,7 +33,7 @@ def bucket(archive: Path, s3_module_root: str) -> str:
 def quiet(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The lake of that bucket on a good day."""
     config = local_config(tmp_path_factory.mktemp("quiet") / "lake", *PIECES)
-    run(bucket, config)
+    assert run(bucket, config).ledger.balanced
     return config
 
 
