@@ -21,16 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.radosgw import Radosgw, missing_programs
 from xdist.scheduler import LoadScopeScheduling
 
 from shotlake.config import Config
 from shotlake.demo import demo_config
+from shotlake.embed.mini.encoder import MiniEncoder
 from shotlake.flow.backfill import backfill
 from shotlake.flow.build_index import build_index
 from shotlake.flow.pools import _start
 from shotlake.flow.run_report import RunReport
+from shotlake.records import SPACES, QueryVectors
 from shotlake.world.archive import Truth, paint_archive
 
 # Ray's token of a local cluster lives under HOME; two CPUs are what the smallest machine has.
@@ -205,6 +209,28 @@ def demo_lake(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPat
         if not told.exists():
             told.write_bytes(pickle.dumps(backfill([str(demo_archive[0])], config, silent)))
         return DemoLake(*demo_archive, config, pickle.loads(told.read_bytes()))
+
+
+@pytest.fixture(scope="session")
+def embedded_texts() -> dict[tuple[str, ...], NDArray[np.float32]]:
+    """What `embeds_once` keeps."""
+    return {}
+
+
+@pytest.fixture
+def embeds_once(embedded_texts: dict[tuple[str, ...], NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mini` embeds the captions that an index is measured with once a session: they are most of a small build."""
+    real = MiniEncoder.embed_text
+
+    def embed_text(encoder: MiniEncoder, texts: list[str]) -> QueryVectors:
+        if len(texts) < 30:
+            return real(encoder, texts)
+        key = (encoder.fingerprint.weights_sha256, *texts)
+        if key not in embedded_texts:
+            embedded_texts[key] = real(encoder, texts)["fused"]
+        return dict.fromkeys(SPACES, embedded_texts[key].copy())
+
+    monkeypatch.setattr(MiniEncoder, "embed_text", embed_text)
 
 
 @pytest.fixture(scope="session")

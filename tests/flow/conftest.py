@@ -12,6 +12,11 @@ from shotlake.config import Config
 from shotlake.world.archive import Truth
 
 
+@pytest.fixture(autouse=True)
+def captions_are_embedded_once(embeds_once: None) -> None:
+    """In every test of this folder."""
+
+
 @pytest.fixture(scope="session")
 def four_done(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Four videos of the painted archive and their lake, with the settings of the demo."""

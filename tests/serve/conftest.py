@@ -100,6 +100,11 @@ def _video_id(uri: str) -> str:
     return stable_id("video", uri)
 
 
+@pytest.fixture(autouse=True)
+def captions_are_embedded_once(embeds_once: None) -> None:
+    """In every test of this folder."""
+
+
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
     return load_encoder(EmbedConfig())
