@@ -7,7 +7,7 @@ GPU_VENV := .venv-gpu
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-s3 test-interleavings check format bench bench-decode bench-embed bench-table bench-backfill bench-index bench-index-peers bench-query test-index-gpu clean
+.PHONY: help setup demo test test-long test-all test-s3 test-interleavings check format bench bench-decode bench-embed bench-table bench-backfill bench-index bench-index-peers bench-query test-index-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -31,7 +31,10 @@ demo: setup ## paint a small archive, index it, answer eight queries
 test: setup $(S3_VENV)/.stamp ## the tests, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-test-all: setup $(S3_VENV)/.stamp ## the tests and the slow ones, and those with S3 against a second server
+test-long: setup $(S3_VENV)/.stamp ## the tests of whole demos, trainings, notebooks, submitted jobs and lost clusters, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m long
+
+test-all: setup $(S3_VENV)/.stamp ## these, those of `test-long` and the slow ones, and those with S3 against a second server
 	$(BIN)/python -m pytest -m 'not bench'
 	$(MAKE) test-s3
 

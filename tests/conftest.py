@@ -1,30 +1,40 @@
-"""Fixtures that cost something are made once a session: an S3 server, a Ray cluster, a painted archive and its lake."""
+"""Fixtures that cost something are made once a session: an S3 server, a Ray cluster, a painted archive and its lake.
+
+The last two are made once for all processes of a session.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import subprocess
 import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import botocore.session
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.radosgw import Radosgw, missing_programs
 from xdist.scheduler import LoadScopeScheduling
 
 from shotlake.config import Config
 from shotlake.demo import demo_config
+from shotlake.embed.mini.encoder import MiniEncoder
 from shotlake.flow.backfill import backfill
 from shotlake.flow.build_index import build_index
 from shotlake.flow.pools import _start
 from shotlake.flow.run_report import RunReport
+from shotlake.records import SPACES, QueryVectors
 from shotlake.world.archive import Truth, paint_archive
 
 # Ray's token of a local cluster lives under HOME; two CPUs are what the smallest machine has.
@@ -52,6 +62,17 @@ class _ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         name = nodeid.partition("::")[0]
         return "ray" if "pytest.mark.ray" in _text_of(name) else name
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """What takes longest comes first, or one process ends minutes before the other."""
+        longest = min(self.workqueue, key=_place)
+        self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
+
+
+def _place(scope: str) -> int:
+    heads = ("ray", "tests/test_demo.py", "tests/faults/", "tests/flow/")
+    return next((place for place, head in enumerate(heads) if scope.startswith(head)), len(heads))
 
 
 @cache
@@ -132,6 +153,16 @@ def s3_environ(s3_endpoint: str) -> Iterator[dict[str, str]]:
 @pytest.fixture
 def s3_root(s3_environ: dict[str, str]) -> str:
     """An empty s3://bucket/prefix."""
+    return _make_bucket(s3_environ)
+
+
+@pytest.fixture(scope="module")
+def s3_module_root(s3_environ: dict[str, str]) -> str:
+    """One for all tests of a file."""
+    return _make_bucket(s3_environ)
+
+
+def _make_bucket(s3_environ: dict[str, str]) -> str:
     bucket = f"b-{uuid.uuid4().hex[:12]}"
     client = botocore.session.get_session().create_client("s3", endpoint_url=s3_environ["AWS_ENDPOINT_URL"])
     client.create_bucket(Bucket=bucket)
@@ -151,19 +182,55 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+@contextmanager
+def _shared(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder that all processes of a session have, for one of them at a time: the first fills it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared-{name}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def demo_archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
-    """A painted archive of 12 short videos, one of them truncated, one sound only, one not a video."""
-    root = tmp_path_factory.mktemp("painted") / "archive"
-    return root, paint_archive(root, seed=7, n_videos=12)
+    """A painted archive of 12 short videos: one truncated, one sound only, one not a video. Tests only read it."""
+    with _shared("painted", tmp_path_factory) as folder:
+        return folder / "archive", paint_archive(folder / "archive", seed=7, n_videos=12)
 
 
 @pytest.fixture(scope="session")
 def demo_lake(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> DemoLake:
     """The lake of that archive with a published generation, made in plain Python. Tests only read it."""
-    config = demo_config(tmp_path_factory.mktemp("demo") / "demo-lake", ("flow.engine=local",))
-    report = backfill([str(demo_archive[0])], config, silent)
-    return DemoLake(*demo_archive, config, report)
+    with _shared("demo", tmp_path_factory) as folder:
+        config = demo_config(folder / "demo-lake", ("flow.engine=local",))
+        told = folder / "report"
+        if not told.exists():
+            told.write_bytes(pickle.dumps(backfill([str(demo_archive[0])], config, silent)))
+        return DemoLake(*demo_archive, config, pickle.loads(told.read_bytes()))
+
+
+@pytest.fixture(scope="session")
+def embedded_texts() -> dict[tuple[str, ...], NDArray[np.float32]]:
+    """What `embeds_once` keeps."""
+    return {}
+
+
+@pytest.fixture
+def embeds_once(embedded_texts: dict[tuple[str, ...], NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mini` embeds the captions that an index is measured with once a session: they are most of a small build."""
+    real = MiniEncoder.embed_text
+
+    def embed_text(encoder: MiniEncoder, texts: list[str]) -> QueryVectors:
+        if len(texts) < 30:
+            return real(encoder, texts)
+        key = (encoder.fingerprint.weights_sha256, *texts)
+        if key not in embedded_texts:
+            embedded_texts[key] = real(encoder, texts)["fused"]
+        return dict.fromkeys(SPACES, embedded_texts[key].copy())
+
+    monkeypatch.setattr(MiniEncoder, "embed_text", embed_text)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from shotlake.world.archive import Truth, paint_archive
 from shotlake.world.queries import WorldQuery, agrees, draw_absent, draw_queries, reversed_query
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_first_answer_is_right_and_reversing_the_motion_changes_it(seed: int, tmp_path: Path) -> None:
     truth = paint_archive(tmp_path / "archive", seed, n_videos=30)

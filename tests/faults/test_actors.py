@@ -17,7 +17,7 @@ from tests.faults.sabotage import commits, start, wait_until
 
 from shotlake.config import Config
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 STORE_BYTES = 80 << 20  # about the least that Ray takes
 

@@ -61,7 +61,7 @@ def test_killed_at_a_marked_point(point: str, archive: Path, lake: Config, conve
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.long), pytest.param(10, marks=pytest.mark.slow)])
 def test_the_whole_group_killed_at_random_moments(kills: int, archive: Path, lake: Config, converges: Callable) -> None:
     """`kill -9` of the job and everything that it started; two seconds later it is submitted again."""
     chance, progress = random.Random(3), []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from tests.flow.lakes import assert_same_lake, local_config, run, segments
+from tests.flow.lakes import MadeOnce, assert_same_lake, local_config, run, segments
 
 from shotlake.cli import main
 from shotlake.config import Config
@@ -50,9 +50,9 @@ def test_every_object_and_every_cell_is_accounted_for(demo_lake) -> None:
     assert main(["verify", "--balance", "--lake", demo_lake.config.lake]) == 0
 
 
-def test_a_second_run_has_nothing_to_do(copies: Path, tmp_path: Path) -> None:
-    config = local_config(tmp_path / "lake")
-    first, second = run(copies, config), run(copies, config)
+def test_a_second_run_has_nothing_to_do(four_done: MadeOnce, done: tuple[Path, Config]) -> None:
+    copies, config = done
+    first, second = four_done.report, run(copies, config)
     assert first.ledger.videos["indexed"] == 4
     assert second.ledger.videos["indexed"] == 0
     assert second.ledger.videos["unchanged"] == 4
@@ -60,9 +60,8 @@ def test_a_second_run_has_nothing_to_do(copies: Path, tmp_path: Path) -> None:
     assert len(segments(config)) == first.ledger.cells["written"]
 
 
-def test_a_changed_file_is_indexed_again_alone_and_its_old_rows_are_retired(copies: Path, tmp_path: Path) -> None:
-    config = local_config(tmp_path / "lake")
-    run(copies, config)
+def test_a_changed_file_is_indexed_again_alone_and_its_old_rows_are_retired(done: tuple[Path, Config]) -> None:
+    copies, config = done
     one, other = sorted(copies.iterdir())[:2]
     shutil.copyfile(other, one)
     report = run(copies, config)
@@ -75,9 +74,8 @@ def test_a_changed_file_is_indexed_again_alone_and_its_old_rows_are_retired(copi
     assert len({row["video_id"] for row in live}) == 4
 
 
-def test_a_vanished_file_is_counted_apart(copies: Path, tmp_path: Path) -> None:
-    config = local_config(tmp_path / "lake")
-    run(copies, config)
+def test_a_vanished_file_is_counted_apart(done: tuple[Path, Config]) -> None:
+    copies, config = done
     next(copies.iterdir()).unlink()
     for expected in (1, 0):
         report = run(copies, config)
@@ -90,7 +88,7 @@ def test_bad_files_become_rows_and_the_good_ones_are_indexed(copies: Path, tmp_p
     (copies / "empty.mp4").write_bytes(b"")
     (copies / "text.mp4").write_text("not a video\n" * 100)
     (copies / "zeros.mkv").write_bytes(bytes(100_000))
-    config = local_config(tmp_path / "lake")
+    config = local_config(tmp_path / "lake", "decode.isolate=true")
     report = run(copies, config)
     assert report.ledger.videos["indexed"] == 4
     assert report.ledger.videos["failed"] == report.ledger.failed_new == 3
@@ -106,17 +104,16 @@ def test_bad_files_become_rows_and_the_good_ones_are_indexed(copies: Path, tmp_p
     assert again.exit_status(config.limits) == 0
 
 
-def test_max_hours_defers_the_rest_and_the_next_run_takes_it_up(copies: Path, tmp_path: Path) -> None:
-    config = local_config(tmp_path / "lake", "limits.max_hours=0.01")
+def test_max_hours_defers_the_rest_and_the_next_run_takes_it_up(done: tuple[Path, Config], tmp_path: Path) -> None:
+    copies, undisturbed = done
+    config = local_config(tmp_path / "limited", "limits.max_hours=0.01")
     first = run(copies, config)
     assert first.status == "partial"
     assert first.ledger.videos["deferred"] > 0
     assert first.ledger.cells["deferred"] > 0
     assert first.ledger.balanced
-    second = run(copies, local_config(tmp_path / "lake"))
+    second = run(copies, local_config(tmp_path / "limited"))
     assert second.ledger.videos["indexed"] + second.ledger.videos["unchanged"] == 4
-    undisturbed = local_config(tmp_path / "undisturbed")
-    run(copies, undisturbed)
     assert_same_lake(config, undisturbed)
 
 
@@ -156,7 +153,7 @@ def test_a_large_archive_needs_an_encoder_by_name(copies: Path, tmp_path: Path) 
     assert run(copies, config).ledger.videos["indexed"] == 4
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.long])])
 def test_sigterm_commits_what_is_finished_and_the_next_run_converges(engine: str, demo_lake, tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     sets = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import faiss
 import pytest
-from tests.flow.lakes import local_config, run
+from tests.flow.lakes import MadeOnce, local_config, run
 
 from shotlake.embed.load import load_encoder
 from shotlake.errors import ConfigError, CorruptGeneration, IndexingError, NoIndex
@@ -18,17 +18,20 @@ from shotlake.query.search import LakeSearch
 from shotlake.world.archive import Truth
 
 
-@pytest.fixture
-def growing(demo_archive: tuple[Path, Truth], tmp_path: Path):
-    """A lake of two videos with an index, the folder that it was made of, and a third video."""
+@pytest.fixture(scope="module")
+def begun(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeOnce, Path]:
+    """A lake of two videos with an index, and a third video."""
     root, truth = demo_archive
-    videos = [root / video.path for video in truth.videos if not video.fault][:3]
-    folder = tmp_path / "videos"
-    folder.mkdir()
-    for video in videos[:2]:
-        shutil.copy2(video, folder / video.name)
-    config = local_config(tmp_path / "lake")
-    return folder, videos[2], config, run(folder, config, build=True)
+    *two, third = [root / video.path for video in truth.videos if not video.fault][:3]
+    return MadeOnce.of(two, tmp_path_factory.mktemp("growing"), build=True), third
+
+
+@pytest.fixture
+def growing(begun: tuple[MadeOnce, Path], tmp_path: Path):
+    """The folder that the lake was made of, a third video, the lake, and the report of its run."""
+    made, third = begun
+    folder, config = made.put_back(tmp_path / "lake")
+    return folder, third, config, made.report
 
 
 def test_new_rows_go_to_fresh_shards_and_earlier_ones_are_kept(growing) -> None:

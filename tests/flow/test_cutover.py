@@ -27,15 +27,22 @@ COLOURS = "embed.model=python:tests.evaluate.toy.ColourEncoder"
 FINE, COARSE = (COLOURS, "index.min_queries=0"), (COLOURS, "embed.window_s=2", "index.min_queries=0")
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Colours in windows of one second and of two, and `mini` beside them; the last published is `mini`."""
+    base = tmp_path_factory.mktemp("cutover")
     for first, second in (("red", "blue"), ("green", "white")):
-        paint_pair(tmp_path / "videos" / f"{first}-{second}.mp4", first, second)
+        paint_pair(base / "videos" / f"{first}-{second}.mp4", first, second)
     for sets in (FINE, COARSE):
-        run(tmp_path / "videos", local_config(tmp_path / "lake", *sets), build=True)
-    run(tmp_path / "videos", local_config(tmp_path / "lake", "embed.new_space=true"), build=True)
-    return tmp_path / "lake"
+        run(base / "videos", local_config(base / "lake", *sets), build=True)
+    run(base / "videos", local_config(base / "lake", "embed.new_space=true"), build=True)
+    return base
+
+
+@pytest.fixture
+def lake(made: Path, tmp_path: Path) -> Path:
+    """A copy of that lake."""
+    return Path(shutil.copytree(made / "lake", tmp_path / "lake"))
 
 
 def key_of(lake: Path, *sets: str) -> str:
@@ -79,16 +86,17 @@ def test_the_chosen_space_answers_until_another_is_chosen(lake: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["index"]["embed_key"] == mini
 
 
-def test_what_cannot_answer_is_refused(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_answer_is_refused(made: Path, lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = load_config(None, [f"lake={lake}"], {})
     fine, coarse = key_of(lake, *FINE), key_of(lake, *COARSE)
     with pytest.raises(NoIndex, match=f"{fine[:8]} \\(colours\\)"):
         cut_over("nobody/model", config)
     with pytest.raises(UsageError, match="give the embed_key"):
         cut_over("colours", config)
-    new = lake.parent / "videos" / "zz.mp4"
+    new = made / "videos" / "zz.mp4"
     paint_pair(new, "white", "red")
-    run(lake.parent / "videos", local_config(lake))  # mini has one more now
+    run(made / "videos", local_config(lake))  # mini has one more now
+    new.unlink()
     with pytest.raises(PreflightError, match="1 videos of the space that answers now"):
         cut_over(fine, config)
     assert main(["models", "cutover", fine, "--lake", str(lake)]) == 4

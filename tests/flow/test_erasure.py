@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.flow.lakes import local_config, run, segments
+from tests.flow.lakes import MadeOnce, local_config, run, segments
 
 from shotlake import storage
 from shotlake.cli import main
@@ -24,15 +24,23 @@ from shotlake.world.archive import Truth
 PIECES = ("table.rows_per_file=4", "table.commit_units=1", "catalog.unit_s=8", "catalog.block_s=1")
 
 
+@pytest.fixture(scope="module")
+def two_done(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Two videos and their lake."""
+    videos = [demo_archive[0] / video.path for video in demo_archive[1].videos if not video.fault][:2]
+    return MadeOnce.of(videos, tmp_path_factory.mktemp("erasure"), *PIECES)
+
+
 @pytest.fixture
-def folder(demo_archive: tuple[Path, Truth], tmp_path: Path) -> Path:
-    """Two videos."""
-    root, truth = demo_archive
-    made = tmp_path / "videos"
-    made.mkdir()
-    for video in [video for video in truth.videos if not video.fault][:2]:
-        shutil.copy2(root / video.path, made / Path(video.path).name)
-    return made
+def done(two_done: MadeOnce, tmp_path: Path) -> tuple[Path, Config]:
+    """The folder, and a copy of its lake."""
+    return two_done.put_back(tmp_path / "lake")
+
+
+@pytest.fixture
+def folder(two_done: MadeOnce, tmp_path: Path) -> Path:
+    """The two videos alone."""
+    return Path(shutil.copytree(two_done.base / "kept", tmp_path / "videos"))
 
 
 @pytest.fixture
@@ -95,19 +103,19 @@ def test_a_run_drops_what_is_erased_while_it_works(stage: str, at: int, folder: 
     assert again.ledger.videos["skipped"] == len(said) and again.ledger.balanced
 
 
-def test_it_is_done_at_once_where_nobody_is_at_work(folder: Path, config: Config) -> None:
-    run(folder, config)
+def test_it_is_done_at_once_where_nobody_is_at_work(done: tuple[Path, Config]) -> None:
+    folder, config = done
     victim = str(sorted(folder.iterdir())[0])
-    done = erase_videos(victim, None, "request 2", config)
-    assert (done["status"], done["traces"], done["waits_for"]) == ("done", (), ())
-    assert done["n_rows"] > 0 and done["objects_read"] > 10
+    told = erase_videos(victim, None, "request 2", config)
+    assert (told["status"], told["traces"], told["waits_for"]) == ("done", (), ())
+    assert told["n_rows"] > 0 and told["objects_read"] > 10
     assert names_in(config, victim) == []
     again = erase_videos(victim, None, "request 2 again", config)
     assert (again["status"], again["n_videos"]) == ("done", 0)
 
 
-def test_neither_a_touch_nor_a_move_nor_a_copy_brings_it_back(folder: Path, config: Config) -> None:
-    run(folder, config)
+def test_neither_a_touch_nor_a_move_nor_a_copy_brings_it_back(done: tuple[Path, Config]) -> None:
+    folder, config = done
     victim, _ = sorted(folder.iterdir())
     rows = len(segments(config))
     erase_videos(str(victim), None, "request 3", config)
@@ -126,8 +134,8 @@ def test_neither_a_touch_nor_a_move_nor_a_copy_brings_it_back(folder: Path, conf
     assert report.to_json()["skips"] == {"erased": 2}
 
 
-def test_a_moved_archive_does_not_bring_it_back(folder: Path, config: Config, tmp_path: Path) -> None:
-    run(folder, config)
+def test_a_moved_archive_does_not_bring_it_back(done: tuple[Path, Config], tmp_path: Path) -> None:
+    folder, config = done
     victim, _ = sorted(folder.iterdir())
     moved = Path(shutil.copytree(folder, tmp_path / "moved"))
     erase_videos(str(victim), None, "request 4", config)
@@ -135,16 +143,16 @@ def test_a_moved_archive_does_not_bring_it_back(folder: Path, config: Config, tm
     assert not any(row["uri"].endswith(victim.name) for row in segments(config, "uri").to_pylist())
 
 
-def test_a_video_that_moved_is_erased_under_all_its_names(folder: Path, config: Config, tmp_path: Path) -> None:
-    run(folder, config)
+def test_a_video_that_moved_is_erased_under_all_its_names(done: tuple[Path, Config], tmp_path: Path) -> None:
+    folder, config = done
     victim, kept = sorted(folder.iterdir())
     moved = Path(shutil.move(folder, tmp_path / "moved"))
     before = segments(config)
     assert relocate_archive(str(folder), str(moved), config)["moved"] == 2
     with pytest.raises(UsageError, match=f"2 videos below '{folder}' have moved, one of them to '{moved}/"):
         erase_videos(None, str(folder), "request 6", config)
-    done = erase_videos(str(moved / victim.name), None, "request 6", config)
-    assert (done["status"], done["traces"], done["n_videos"]) == ("done", (), 2)
+    found = erase_videos(str(moved / victim.name), None, "request 6", config)
+    assert (found["status"], found["traces"], found["n_videos"]) == ("done", (), 2)
     assert names_in(config, str(victim)) == names_in(config, str(moved / victim.name)) == []
     assert erase_videos(str(kept), None, "request 7", config)["n_videos"] == 2  # by the name of before
     assert names_in(config, str(kept)) == names_in(config, str(moved / kept.name)) == [] and not len(segments(config))
@@ -155,8 +163,8 @@ def test_a_video_that_moved_is_erased_under_all_its_names(folder: Path, config: 
     assert len(segments(config)) == len(before) and lake_balance(config.lake)["balanced"]
 
 
-def test_it_comes_back_when_it_is_unerased(folder: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
-    run(folder, config)
+def test_it_comes_back_when_it_is_unerased(done: tuple[Path, Config], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, config = done
     before = segments(config)
     victim = str(sorted(folder.iterdir())[0])
     erase_videos(victim, None, "request 5", config)
@@ -169,12 +177,12 @@ def test_it_comes_back_when_it_is_unerased(folder: Path, config: Config, capsys:
 
 
 def test_an_erasure_that_was_killed_midway_is_finished_by_the_next(
-    folder: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    folder, config = done
     from shotlake.flow import erasure
     from shotlake.table import erase
 
-    run(folder, config)
     victim = str(sorted(folder.iterdir())[0])
 
     class Died(Exception):
@@ -201,7 +209,7 @@ def test_an_erasure_that_was_killed_midway_is_finished_by_the_next(
 
 
 def test_the_rows_of_before_serve_until_those_of_the_new_content_are_in(
-    folder: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+    done: tuple[Path, Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An overwritten object whose new version cannot be read once: the line was dead."""
     from shotlake.errors import StoreError
@@ -209,6 +217,7 @@ def test_the_rows_of_before_serve_until_those_of_the_new_content_are_in(
     from shotlake.flow.space import open_space
     from shotlake.table.readers import live_segments
 
+    folder, config = done
     key = open_space(config).key
 
     def shown() -> set[str]:
@@ -216,7 +225,6 @@ def test_the_rows_of_before_serve_until_those_of_the_new_content_are_in(
         return {row["video_id"] for batch in batches for row in batch.to_pylist() if row["uri"] == str(victim)}
 
     victim, other = sorted(folder.iterdir())
-    run(folder, config)
     (old,) = shown()
     shutil.copyfile(other, victim)
 

@@ -14,7 +14,7 @@ def test_every_real_file_has_segments_or_a_failure(media_dir: Path, tmp_path: Pa
     folder = tmp_path / "media"
     shutil.copytree(media_dir, folder)
     files = {str(path) for path in folder.rglob("*") if path.is_file() and path.suffix not in (".tsv", ".md")}
-    config = local_config(tmp_path / "lake")
+    config = local_config(tmp_path / "lake", "decode.isolate=true")
     report = run(folder, config)
     videos = report.ledger.videos
     assert report.ledger.balanced

@@ -51,7 +51,7 @@ def _before_wave(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[],
     monkeypatch.setattr(flow, "run_blocks", run_blocks)
 
 
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.long])])
 def test_weights_that_change_between_waves_end_the_run(
     engine: str,
     copies: Path,

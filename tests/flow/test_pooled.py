@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 from tests.evaluate.toy import paint_pair
-from tests.flow.lakes import local_config, run
+from tests.flow.lakes import MadeOnce, local_config, run
 
 from shotlake.cli import main
 from shotlake.config import Config
@@ -28,20 +27,23 @@ MODEL = "embed.model=python:tests.evaluate.toy.ColourEncoder"
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of one colour, two of another."""
-    folder = tmp_path_factory.mktemp("colours") / "videos"
+def colours(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Two seconds of one colour, two of another, and their lake."""
+    folder = tmp_path_factory.mktemp("colours")
     for first, second in (("red", "blue"), ("green", "green"), ("blue", "white")):
         paint_pair(folder / f"{first}-{second}.mp4", first, second)
-    return folder
+    return MadeOnce.of(sorted(folder.iterdir()), tmp_path_factory.mktemp("pooled"), MODEL)
 
 
 @pytest.fixture
-def config(videos: Path, tmp_path: Path) -> Config:
-    config = local_config(tmp_path / "lake", MODEL)
-    shutil.copytree(videos, tmp_path / "videos")
-    run(tmp_path / "videos", config)
-    return config
+def videos(colours: MadeOnce) -> Path:
+    """The folder that `config` puts back."""
+    return colours.base / "videos"
+
+
+@pytest.fixture
+def config(colours: MadeOnce, tmp_path: Path) -> Config:
+    return colours.put_back(tmp_path / "lake")[1]
 
 
 def pooled(config: Config, kind: str) -> list[dict]:
@@ -68,12 +70,12 @@ def test_a_video_is_the_mean_of_its_segments_and_has_its_scenes(config: Config) 
     ]  # fmt: skip
 
 
-def test_a_second_run_changes_nothing_and_a_new_video_adds_its_own(config: Config, tmp_path: Path) -> None:
+def test_a_second_run_changes_nothing_and_a_new_video_adds_its_own(config: Config, videos: Path) -> None:
     version, before = Lake.open(config.lake).version("pooled"), pooled(config, "video")
-    run(tmp_path / "videos", config)
+    run(videos, config)
     assert Lake.open(config.lake).version("pooled") == version
-    paint_pair(tmp_path / "videos" / "white-red.mp4", "white", "red")
-    run(tmp_path / "videos", config)
+    paint_pair(videos / "white-red.mp4", "white", "red")
+    run(videos, config)
     after = pooled(config, "video")
     assert len(after) == 4
     assert [row for row in after if row["uri"] in {old["uri"] for old in before}] == before

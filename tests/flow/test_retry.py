@@ -31,7 +31,7 @@ def lost(copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             raise StoreError("the line is dead")
         return honest(video)
 
-    config = local_config(tmp_path / "lake", "decode.isolate=false")
+    config = local_config(tmp_path / "lake")
     with monkeypatch.context() as patch:
         patch.setattr(decoder, "open_video", slow)
         reports = [run(copies, config) for _ in range(4)]

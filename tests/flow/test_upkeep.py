@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from tests.flow.lakes import local_config, run, segments
+from tests.flow.lakes import MadeOnce, local_config, run, segments
 
 from shotlake.cli import main
 from shotlake.embed.load import load_encoder
@@ -24,16 +24,17 @@ from shotlake.table.lake import Lake
 from shotlake.world.archive import Truth
 
 
+@pytest.fixture(scope="module")
+def two_done(demo_archive: tuple[Path, Truth], tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Two videos and their lake, with an index."""
+    videos = [demo_archive[0] / video.path for video in demo_archive[1].videos if not video.fault][:2]
+    return MadeOnce.of(videos, tmp_path_factory.mktemp("upkeep"), "table.rows_per_file=8", build=True)
+
+
 @pytest.fixture
-def small(demo_archive: tuple[Path, Truth], tmp_path: Path):
-    """A folder of two videos and its lake."""
-    root, truth = demo_archive
-    folder = tmp_path / "videos"
-    folder.mkdir()
-    for video in [video for video in truth.videos if not video.fault][:2]:
-        shutil.copy2(root / video.path, folder / Path(video.path).name)
-    config = local_config(tmp_path / "lake", "table.rows_per_file=8")
-    return folder, config, run(folder, config, build=True)
+def small(two_done: MadeOnce, tmp_path: Path):
+    """The folder, a copy of the lake, and the report of its run."""
+    return *two_done.put_back(tmp_path / "lake"), two_done.report
 
 
 def test_maintenance_joins_files_and_keeps_rows(small) -> None:

@@ -7,20 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-import pytest
-from tests.flow.lakes import local_config, run
+from tests.flow.lakes import run
 
 from shotlake.cli import main
 from shotlake.config import Config
 from shotlake.flow.verify import verify_sample
-
-
-@pytest.fixture
-def config(copies: Path, tmp_path: Path) -> Config:
-    """A lake of four videos, written with the settings of the demo."""
-    config = local_config(tmp_path / "lake", "decode.isolate=false")
-    run(copies, config)
-    return config
 
 
 def test_rows_of_the_demo_can_be_made_again(demo_lake, capsys) -> None:
@@ -34,7 +25,8 @@ def test_rows_of_the_demo_can_be_made_again(demo_lake, capsys) -> None:
     assert "{'equal': 6}" in capsys.readouterr().out
 
 
-def test_it_says_what_changed(config: Config, copies: Path) -> None:
+def test_it_says_what_changed(done: tuple[Path, Config]) -> None:
+    copies, config = done
     gone, changed, *_ = sorted(copies.iterdir())
     gone.unlink()
     changed.touch()
@@ -47,8 +39,9 @@ def test_it_says_what_changed(config: Config, copies: Path) -> None:
 
 
 def test_other_settings_at_hand_do_not_matter_and_a_missing_model_does(
-    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    done: tuple[Path, Config], tmp_path: Path
 ) -> None:
+    copies, config = done
     other = config.model_copy(update={"embed": config.embed.model_copy(update={"stride_s": 1.0})})
     assert verify_sample(other, 2)["verdicts"] == {"equal": 2}
     from shotlake.embed.mini.encoder import MINI_FOLDER
@@ -57,14 +50,15 @@ def test_other_settings_at_hand_do_not_matter_and_a_missing_model_does(
     shutil.copytree(MINI_FOLDER, mine)
     named = config.model_copy(update={"embed": config.embed.model_copy(update={"model": str(mine)}),
                                       "lake": str(tmp_path / "second")})  # fmt: skip
-    run(next(p for p in tmp_path.iterdir() if p.name == "copies"), named)
+    run(copies, named)
     for path in mine.glob("*.safetensors"):
         path.unlink()
     assert verify_sample(named, 2)["verdicts"] == {"model_missing": 2}
 
 
-def test_a_row_that_is_not_what_its_source_gives_is_found(config: Config, copies: Path) -> None:
+def test_a_row_that_is_not_what_its_source_gives_is_found(done: tuple[Path, Config]) -> None:
     """Bytes that changed under the same time and size, as a failing disk leaves them."""
+    copies, config = done
     small, large = sorted((path for path in copies.iterdir()), key=lambda path: path.stat().st_size)[::3]
     was = large.stat()
     large.write_bytes(small.read_bytes().ljust(was.st_size, b"\0"))

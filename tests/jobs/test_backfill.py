@@ -98,6 +98,7 @@ def archive(tmp_path_factory):
     return root
 
 
+@pytest.mark.long
 def test_the_job_has_the_figures_and_the_exit_status_of_the_command(jobs, archive, tmp_path, capsys):
     arguments = [str(archive), "--json", "--index", "never", "--set", "flow.num_cpus=2"]
     status = main(["backfill", *arguments, "--lake", str(tmp_path / "command"), "--set", "flow.engine=local"])
@@ -118,7 +119,14 @@ def test_the_job_has_the_figures_and_the_exit_status_of_the_command(jobs, archiv
     assert report["video_hours"] == pytest.approx(job_said["video_hours"])
 
 
+@pytest.mark.long
 def test_a_job_that_lacks_something_says_so_and_fails_with_the_commands_status(jobs, tmp_path):
     submission = run(jobs, f"{sys.executable} {JOBS / 'backfill.py'} {tmp_path / 'nowhere'} --lake {tmp_path / 'lake'}")
     assert jobs.get_job_info(submission).driver_exit_code == 4
     assert "there is no folder" in jobs.get_job_logs(submission)
+
+
+def test_a_job_by_itself_lacks_the_same_and_says_it_too(tmp_path):
+    arguments = [sys.executable, JOBS / "backfill.py", tmp_path / "nowhere", "--lake", tmp_path / "lake"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 4 and "there is no folder" in done.stderr

@@ -16,6 +16,7 @@ def printed(notebook):
     return "\n".join(texts + [str(output.get("data", {}).get("text/html", "")) for output in outputs])
 
 
+@pytest.mark.long
 def test_it_runs_on_the_demo_lake_and_prints_the_cost_of_its_run(demo_lake, monkeypatch):
     monkeypatch.setenv("SHOTLAKE_LAKE", demo_lake.config.lake)
     notebook = nbformat.read(NOTEBOOK, as_version=4)

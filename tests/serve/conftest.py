@@ -100,6 +100,11 @@ def _video_id(uri: str) -> str:
     return stable_id("video", uri)
 
 
+@pytest.fixture(autouse=True)
+def captions_are_embedded_once(embeds_once: None) -> None:
+    """In every test of this folder."""
+
+
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
     return load_encoder(EmbedConfig())
@@ -128,7 +133,13 @@ def full_lake(tmp_path_factory, encoder) -> CaptionLake:
 @pytest.fixture(scope="session")
 def sharded_config(demo_archive, tmp_path_factory) -> Config:
     """A lake of the painted archive with a segment a second, so that its rows can train IVF-PQ; several shards."""
-    sets = ("flow.engine=local", "embed.stride_s=1", "index.exact_below=0", "index.rows_per_shard=100")
+    sets = (
+        "flow.engine=local",
+        "decode.isolate=false",
+        "embed.stride_s=1",
+        "index.exact_below=0",
+        "index.rows_per_shard=100",
+    )
     config = demo_config(tmp_path_factory.mktemp("sharded") / "lake", (*sets, "index.target_recall=0.9"))
     report = backfill([str(demo_archive[0])], config, lambda *_: None)
     assert report.generation, report.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -59,25 +60,23 @@ def relocate_archive(old_root: str, new_root: str, config: Config) -> dict[str, 
     listed = videos_in(found, default_collection(new), config.catalog)
     with Lease.acquire(lake.root, space.key, new, run_id, config.table.lease_s) as lease:
         recover(lake, lease)
-        moves = [Move(*pair) for pair in match_moved(_not_erased(lake, listed), known, new, old)]
-        moves = _without_erased(lake, moves)
+        pairs = [Move(*pair) for pair in match_moved(listed, known, new, old)]
+        signs, erased = Tombstones.of(lake.root).signs, set(erased_videos(lake).to_pylist())
+        moves = [move for move in pairs if move.old_video_id not in erased and not signs.is_erased(move.new.uri)]
         totals = relocate(lake, Committer(lake, lease, run_id, config.table), moves, space.key, new)
-    late = {move.new.video_id: move.new.uri for move in moves if move not in _without_erased(lake, moves)}
-    if late:  # erased under the old name while it got its new one
+    if late := _half_erased(lake, pairs, known):
         record_erasure(lake, late, run_id, reason="erased while its archive moved")
         finish_erasures(lake, config)
     return {"listed": len(listed), "moved": len(moves), "units": totals.units, "rows": totals.rows}
 
 
-def _without_erased(lake: Lake, moves: list[Move]) -> list[Move]:
+def _half_erased(lake: Lake, pairs: Sequence[Move], known: pa.Table) -> dict[str, str]:
+    """uri by video_id of videos that were erased under the other of their two names."""
     erased = set(erased_videos(lake).to_pylist())
-    return [move for move in moves if move.old_video_id not in erased]
-
-
-def _not_erased(lake: Lake, listed: pa.Table) -> pa.Table:
-    """Without objects of names that were erased."""
-    signs = Tombstones.of(lake.root).signs
-    return listed.filter(pa.array([not signs.is_erased(uri) for uri in listed["uri"].to_pylist()], pa.bool_()))
+    uris = dict(zip(known["video_id"].to_pylist(), known["uri"].to_pylist()))
+    late = {move.new.video_id: move.new.uri for move in pairs if move.old_video_id in erased}
+    late |= {move.old_video_id: uris[move.old_video_id] for move in pairs if move.new.video_id in erased}
+    return {video_id: uri for video_id, uri in late.items() if video_id not in erased}
 
 
 def migrate_lake(config: Config) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def test_the_weights_are_small() -> None:
     assert find_weights(MINI_FOLDER).stat().st_size <= 8_000_000
 
 
+@pytest.mark.long
 def test_the_shipped_weights_do_what_the_card_says(shipped: tuple[MiniModel, Tokenizer]) -> None:
     """Other clips than the card's, few of them, in a smaller gallery, which is easier."""
     numbers, card = rounded(evaluate(*shipped, n_gallery=640, n_each=56, seed=3)), read_card(MINI_FOLDER)

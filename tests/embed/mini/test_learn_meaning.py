@@ -25,7 +25,7 @@ from shotlake.embed.mini.learn_meaning import (
 )
 from shotlake.embed.mini.meaning import VALUE_SIZES, Named
 from shotlake.embed.mini.text import Tokenizer
-from shotlake.embed.mini.train import Plan, Training, train, validate
+from shotlake.embed.mini.train import Plan, Training, validate
 from shotlake.world.scenes import Shot, Shown, Thing
 
 RED, BLUE = Thing("red", "plain", "star", "left", 1), Thing("blue", "dotted", None, "up", 2)
@@ -33,17 +33,9 @@ PAIR: Shown = (Shot((RED, BLUE), ("hiss",)),)
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model directory whose network has hardly begun to learn."""
-    folder = tmp_path_factory.mktemp("mini") / "first"
-    train(Plan(steps=4, text_steps=1, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def plan(first: Path) -> MeaningPlan:
+def plan(trained: Path) -> MeaningPlan:
     return MeaningPlan(
-        str(first),
+        str(trained),
         n_kept=128,
         held_out=0.5,
         naming_steps=10,

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 import torch
+from tests.embed.mini.tiny import TINY, few_texts
 
 from shotlake.config import EmbedConfig
 from shotlake.embed.load import load_encoder
 from shotlake.embed.mini.files import load_weights, read_header
 from shotlake.embed.mini.train import BEST, LAST, Plan, Training, follow, learning_share, train
 
-TINY = Plan(steps=4, text_steps=1, n_processes=1, batch_size=8, validate_every=2, validation_gallery=16)
-
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / LAST, weights_only=True)["trainee"]
 
 
-def test_an_interrupted_training_ends_where_the_other_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(TINY, tmp_path / "straight")
+def test_an_interrupted_training_ends_where_the_other_does(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learn = Training._learn
 
     def stop_at_three(training: Training, *arguments: Any) -> dict[str, float]:
@@ -29,12 +29,13 @@ def test_an_interrupted_training_ends_where_the_other_does(tmp_path: Path, monke
             raise KeyboardInterrupt
         return learn(training, *arguments)
 
-    monkeypatch.setattr(Training, "_learn", stop_at_three)
-    with pytest.raises(KeyboardInterrupt):
+    with few_texts():
+        monkeypatch.setattr(Training, "_learn", stop_at_three)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, tmp_path / "stopped")
+        monkeypatch.undo()
         train(TINY, tmp_path / "stopped")
-    monkeypatch.undo()
-    train(TINY, tmp_path / "stopped")
-    straight, stopped = weights(tmp_path / "straight"), weights(tmp_path / "stopped")
+    straight, stopped = weights(trained), weights(tmp_path / "stopped")
     assert all(torch.equal(straight[name], stopped[name]) for name in straight)
     steps = [json.loads(line)["step"] for line in (tmp_path / "stopped" / "log.jsonl").read_text().splitlines()]
     assert steps == [2, 4]
@@ -60,17 +61,15 @@ def test_what_is_kept_is_a_mean_that_follows_the_weights(tmp_path: Path) -> None
             torch.testing.assert_close(tensor, start[name] + 0.1)
 
 
-def test_what_was_trained_is_a_model_directory(tmp_path: Path) -> None:
-    train(TINY, tmp_path)
-    assert read_header(tmp_path / BEST)["training"]["steps"] == 4
-    encoder = load_encoder(EmbedConfig(model=str(tmp_path)))
+def test_what_was_trained_is_a_model_directory(trained: Path) -> None:
+    assert read_header(trained / BEST)["training"]["steps"] == 4
+    encoder = load_encoder(EmbedConfig(model=str(trained)))
     assert encoder.embed_text(["a red circle"])["fused"].shape == (1, encoder.dim)
 
 
-def test_a_training_can_go_on_with_the_network_of_another(tmp_path: Path) -> None:
-    train(TINY, tmp_path / "first")
-    kept, _ = load_weights(tmp_path / "first" / BEST)
-    training = Training.begin(replace(TINY, begun_with=str(tmp_path / "first")), tmp_path / "second")
+def test_a_training_can_go_on_with_the_network_of_another(trained: Path, tmp_path: Path) -> None:
+    kept, _ = load_weights(trained / BEST)
+    training = Training.begin(replace(TINY, begun_with=str(trained)), tmp_path / "second")
     for mine in (training.trainee.model, training.mean):
         assert all(torch.equal(tensor, mine.state_dict()[name]) for name, tensor in kept.state_dict().items())
 
