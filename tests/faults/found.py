@@ -71,4 +71,16 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         "half~erase~~kill~after.PUT:tables/units/log.2",
         ("retention",),
     ),
+    "an erasure leaves what a video was called before it moved": (
+        "moved~erase~erase~between~before.LIST:erasures/.1",
+        ("trace",),
+    ),
+    "an archive moves while a video of it is erased": (
+        "moved~relocate~erase~between~before.PUT:tables/retired/data.1",
+        ("trace",),
+    ),
+    "a checkpoint goes while a table is opened": (
+        "back~erase~erase~between~before.GET:tables/units/checkpoint.1",
+        ("command",),
+    ),
 }

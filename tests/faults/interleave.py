@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ class Totals:
     schedules: int = 0
     missed: int = 0
     kills: int = 0
+    ended: int = 0  # brought to their end by all commands; the others were sound at once
     planned: int = 0
     findings: list[str] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -45,6 +46,7 @@ class Totals:
         self.schedules += 1
         self.missed += not outcome.is_met
         self.kills += outcome.n_kills
+        self.ended += outcome.is_ended
         if outcome.findings:
             self.findings.append(outcome.name)
         self.kinds.update({kind_of(finding) for finding in outcome.findings})
@@ -111,9 +113,8 @@ async def record_all(lanes: list[Lane], wanted: set[tuple[str, str]]) -> dict[tu
     return recorded
 
 
-async def drive(options: argparse.Namespace, tell: Tell) -> Totals:
-    """Play schedules until all were, or the time is up."""
-    totals = Totals()
+async def drive(options: argparse.Namespace, tell: Tell, totals: Totals) -> Totals:
+    """Play schedules until all were, or the time is up; `totals` grow meanwhile."""
     replayed = [Schedule.parse(name) for name in options.replay]
     pairs = wanted_pairs(options)
     scenes = {one.scene for one in replayed} or {scene for scene, *_ in pairs}
@@ -191,12 +192,15 @@ def main(words: list[str]) -> int:
             said = {"schedule": outcome.name, "met": outcome.is_met, "ended": outcome.ended, "findings": found}
             print(json.dumps(said), flush=True)
 
-    totals = asyncio.run(drive(options, tell))
+    totals = Totals()
+    with suppress(KeyboardInterrupt):  # what was played so far is told
+        asyncio.run(drive(options, tell, totals))
     said = {
         "schedules": totals.schedules,
         "planned": totals.planned,
         "missed": totals.missed,
         "kills": totals.kills,
+        "ended": totals.ended,
         "findings": len(totals.findings),
         "kinds": totals.kinds,
         "minutes": round((time.monotonic() - began) / 60, 1),

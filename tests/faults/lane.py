@@ -75,13 +75,18 @@ class Lane:
         self.scenes: dict[str, Scene] = {}
         self._cache = Path(tempfile.mkdtemp(prefix="interleave-cache-"))
         self._alive: list[Child] = []
+        self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
         """Listen."""
         for role, client in self.clients.items():
-            _, self.urls[role] = await listen(self.store, client)
+            server, self.urls[role] = await listen(self.store, client)
+            self._servers.append(server)
 
     def close(self) -> None:
+        """Listen no more."""
+        for server in self._servers:
+            server.close()
         shutil.rmtree(self._cache, ignore_errors=True)
 
     async def start(self, role: str, names: list[str], given: dict[str, Any], stop: Stop | None = None) -> Child:

@@ -61,6 +61,7 @@ class Nursery:
         self.process = subprocess.Popen(program, pass_fds=[theirs.fileno()], env=environ, cwd=REPOSITORY)
         theirs.close()
         self._socket = ours
+        self._task: asyncio.Future[None] | None = None
         self._children: dict[int, Child] = {}
         self._n = 0
 
@@ -96,7 +97,10 @@ class Nursery:
         """End the parent and what is left of its children."""
         for child in list(self._children.values()):
             child.kill()
-        self._socket.close()
+        # Through asyncio: a socket that is closed behind its back leaves its number in the loop, for the next one.
+        if self._task:
+            self._task.cancel()
+            self._writer.transport.abort()
         self.process.terminate()
         self.process.wait(20)
         self.folder.cleanup()

@@ -186,6 +186,18 @@ def _logs_lose_their_history() -> None:
     put("shotlake.table.lake:Lake._restore_log", lambda self, table: None)
 
 
+def _names_of_before_are_not_looked_for() -> None:
+    put("shotlake.table.erase:_linked", lambda *_: set())
+
+
+def _a_move_knows_no_erasure() -> None:
+    put("shotlake.flow.upkeep:_half_erased", lambda *_: {})
+
+
+def _a_table_is_opened_once() -> None:
+    put("shotlake.table.snapshots:LOOKS", 1)
+
+
 RELAPSES: dict[str, Callable[[], None]] = {
     "erase removes a file that waits for its commit": _files_of_live_runs_go,
     "erase stops a run whose file it removed": _files_of_live_runs_go,
@@ -204,6 +216,9 @@ RELAPSES: dict[str, Callable[[], None]] = {
     "maintain fails beside a run": _conflicts_end_a_command,
     "maintain removes a file of an uncommitted append": _files_go_at_once,
     "an erasure that died leaves a log without history": _logs_lose_their_history,
+    "an erasure leaves what a video was called before it moved": _names_of_before_are_not_looked_for,
+    "an archive moves while a video of it is erased": _a_move_knows_no_erasure,
+    "a checkpoint goes while a table is opened": _a_table_is_opened_once,
 }
 
 

@@ -32,7 +32,7 @@ def played(*words: str) -> Totals:
     def tell(outcome: Outcome) -> None:
         findings.extend(f"{outcome.name}: {finding}" for finding in outcome.findings)
 
-    totals = asyncio.run(drive(parsed(list(words)), tell))
+    totals = asyncio.run(drive(parsed(list(words)), tell, Totals()))
     assert not findings, "\n".join(findings)
     return totals
 
