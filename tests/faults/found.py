@@ -83,4 +83,8 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         "back~erase~erase~between~before.GET:tables/units/checkpoint.1",
         ("command",),
     ),
+    "an erasure removes a file under a reader": (
+        "full~maintain~erase~between~before.GET:tables/units/data.12",
+        ("command",),
+    ),
 }

@@ -198,6 +198,10 @@ def _a_table_is_opened_once() -> None:
     put("shotlake.table.snapshots:LOOKS", 1)
 
 
+def _a_reader_looks_once() -> None:
+    put("shotlake.table.lake:again_if_gone", lambda read: read())
+
+
 RELAPSES: dict[str, Callable[[], None]] = {
     "erase removes a file that waits for its commit": _files_of_live_runs_go,
     "erase stops a run whose file it removed": _files_of_live_runs_go,
@@ -219,6 +223,7 @@ RELAPSES: dict[str, Callable[[], None]] = {
     "an erasure leaves what a video was called before it moved": _names_of_before_are_not_looked_for,
     "an archive moves while a video of it is erased": _a_move_knows_no_erasure,
     "a checkpoint goes while a table is opened": _a_table_is_opened_once,
+    "an erasure removes a file under a reader": _a_reader_looks_once,
 }
 
 

@@ -23,12 +23,12 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from shotlake import storage
-from shotlake.errors import CommitError, LakeFormat, LeaseLost, NotFound, SourceMissing
+from shotlake.errors import CommitError, LakeFormat, LeaseLost, SourceMissing
 from shotlake.table.delta import App, add_action, add_to, delta_errors, difference, properties, sequence
 from shotlake.table.files import DataFile, write_file
 from shotlake.table.reading import dataset_of
 from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES, key_columns
-from shotlake.table.snapshots import T, is_kept, look, opened
+from shotlake.table.snapshots import T, again_if_gone, is_kept, is_there, look, opened
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Lake:
         Errors: UnsafeStore (no create-only put), AccessDenied, LakeFormat (another format, or a foreign table).
         """
         lake = cls(storage.normalise(root))
-        present = [name for name in TABLES if lake._is_table(name)]
+        present = [name for name in TABLES if is_there(lake.uri(name))]
         if len(present) < len(TABLES):
             storage.check_create_only(lake.root)
         for name, schema in TABLES.items():
@@ -66,7 +66,7 @@ class Lake:
     def open(cls, root: str) -> Lake:
         """The lake at `root`. Errors: SourceMissing where there is none, LakeFormat."""
         lake = cls(storage.normalise(root))
-        if not lake._is_table("segments"):
+        if not is_there(lake.uri("segments")):
             raise SourceMissing(f"there is no lake at {root!r}; run `shotlake backfill` first, or correct `lake`")
         lake._check_format()
         return lake
@@ -112,8 +112,12 @@ class Lake:
         version: int | None = None,
     ) -> pa.Table:
         """Rows of a table in memory, at `version` or the newest."""
-        with delta_errors(self.uri(table)):
-            return self.dataset(table, version).to_table(columns=_names(columns), filter=filter)
+
+        def read() -> pa.Table:
+            with delta_errors(self.uri(table)):
+                return self.dataset(table, version).to_table(columns=_names(columns), filter=filter)
+
+        return read() if version is not None else again_if_gone(read)
 
     def batches(
         self,
@@ -132,13 +136,17 @@ class Lake:
 
     def first(self, table: str, columns: Sequence[str], filter: pc.Expression) -> dict[str, Any] | None:
         """Some row of a table; None if there is none. Files are read one by one, each to its end, until one has it."""
-        with delta_errors(self.uri(table)):
-            dataset = self.dataset(table)
-            for file in dataset.get_fragments(filter=filter):
-                rows = file.to_table(schema=dataset.schema, columns=list(columns), filter=filter)
-                if len(rows):
-                    return dict(rows.slice(0, 1).to_pylist()[0])
-        return None
+
+        def read() -> dict[str, Any] | None:
+            with delta_errors(self.uri(table)):
+                dataset = self.dataset(table)
+                for file in dataset.get_fragments(filter=filter):
+                    rows = file.to_table(schema=dataset.schema, columns=list(columns), filter=filter)
+                    if len(rows):
+                        return dict(rows.slice(0, 1).to_pylist()[0])
+                return None
+
+        return again_if_gone(read)
 
     def transaction_version(self, table: str, app_id: str) -> int:
         """The last sequence number that `app_id` has committed to a table; -1 if none."""
@@ -249,16 +257,6 @@ class Lake:
             return True
 
         self.commit(table, restore)
-
-    def _is_table(self, table: str) -> bool:
-        uri = self.uri(table)
-        if is_kept(uri):  # also if it is gone by now: then it fails, and is not made anew in silence
-            return True
-        try:
-            with delta_errors(uri):
-                return DeltaTable.is_deltatable(uri, storage_options=storage.delta_options(uri))
-        except NotFound:  # not even the bucket is there
-            return False
 
     def _create(self, table: str, schema: pa.Schema) -> None:
         uri = self.uri(table)

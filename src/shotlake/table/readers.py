@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shotlake.errors import Unbalanced
 from shotlake.records import Fingerprint, Space
 from shotlake.table.lake import Lake
+from shotlake.table.snapshots import again_if_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +134,15 @@ def known_videos(lake: Lake, root: str, within: UriRange) -> pa.Table:
 
 def sampled_uris(lake: Lake, table: str, rows: pc.Expression, every: int) -> list[str]:
     """One of `every` so many URIs of those rows of a table, ascending; they are streamed, not held."""
-    found, seen = set(), 0
-    for batch in lake.batches(table, ["uri"], rows):
-        found.update(batch.column("uri")[-seen % every :: every].to_pylist())
-        seen += len(batch)
-    return sorted(found)
+
+    def sample() -> list[str]:
+        found, seen = set(), 0
+        for batch in lake.batches(table, ["uri"], rows):
+            found.update(batch.column("uri")[-seen % every :: every].to_pylist())
+            seen += len(batch)
+        return sorted(found)
+
+    return again_if_gone(sample)
 
 
 def latest_videos(lake: Lake, root: str) -> pa.Table:
@@ -150,11 +155,15 @@ def video_metadata(lake: Lake, only: pc.Expression | None = None) -> pa.Table:
 
     `only`: a filter of `videos`. Without metadata nothing is held, however many videos there are.
     """
-    ids = [pa.array([], pa.string())]
-    for batch in lake.batches("videos", ["video_id", "metadata"], only):
-        is_told = np.diff(batch.column("metadata").offsets) > 0  # how many pairs each map has
-        ids.append(batch.column("video_id").filter(pa.array(is_told)))
-    rows = lake.read("videos", ["video_id", "metadata", "at"], pc.field("video_id").isin(pa.concat_arrays(ids)))
+
+    def told() -> pa.Array:
+        ids = [pa.array([], pa.string())]
+        for batch in lake.batches("videos", ["video_id", "metadata"], only):
+            is_told = np.diff(batch.column("metadata").offsets) > 0  # how many pairs each map has
+            ids.append(batch.column("video_id").filter(pa.array(is_told)))
+        return pa.concat_arrays(ids)
+
+    rows = lake.read("videos", ["video_id", "metadata", "at"], pc.field("video_id").isin(again_if_gone(told)))
     return newest(rows, "video_id", "at").select(["video_id", "metadata"])
 
 

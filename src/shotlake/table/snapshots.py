@@ -71,6 +71,26 @@ def look(uri: str, work: Callable[[DeltaTable], T], is_repeatable: bool = True) 
     return _use(uri, _current(uri), work)
 
 
+def again_if_gone(read: Callable[[], T]) -> T:
+    """An erasure removes files under readers of the version before it; those of the newest one read it again."""
+    for _ in range(LOOKS - 1):
+        with suppress(NotFound):
+            return read()
+    return read()
+
+
+def is_there(uri: str) -> bool:
+    """Whether there is a table at `uri`, be it one that cannot be read. Errors: AccessDenied, StoreError."""
+    kept = _of_thread.kept.get(uri)
+    if kept and kept.entry and kept.entry == _tail(uri, kept.version).get(_name(kept.version)):
+        return True
+    try:
+        with delta_errors(uri):
+            return DeltaTable.is_deltatable(uri, storage_options=storage.delta_options(uri))
+    except NotFound:  # not even the bucket is there
+        return False
+
+
 def is_kept(uri: str) -> bool:
     """Whether this thread looked at the table before, and that went well."""
     return uri in _of_thread.kept
