@@ -370,6 +370,10 @@ class IndexingError(ShotlakeError):
     code = "index"
 
 
+class NoQueries(IndexingError):
+    """The rows that a generation was measured with are all gone, such as those of an archive that moved."""
+
+
 class RecallTooLow(IndexingError):
     """The measured recall is under `index.target_recall`."""
 

@@ -87,4 +87,8 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         "full~maintain~erase~between~before.GET:tables/units/data.12",
         ("command",),
     ),
+    "the rows that an index was measured with have moved": (
+        "moved~backfill~relocate~between~before.PUT:leases/run/#.released.1",
+        ("command",),
+    ),
 }

@@ -202,6 +202,10 @@ def _a_reader_looks_once() -> None:
     put("shotlake.table.lake:again_if_gone", lambda read: read())
 
 
+def _an_update_needs_its_queries() -> None:
+    put("shotlake.flow.build_index:NoQueries", ZeroDivisionError)
+
+
 RELAPSES: dict[str, Callable[[], None]] = {
     "erase removes a file that waits for its commit": _files_of_live_runs_go,
     "erase stops a run whose file it removed": _files_of_live_runs_go,
@@ -224,6 +228,7 @@ RELAPSES: dict[str, Callable[[], None]] = {
     "an archive moves while a video of it is erased": _a_move_knows_no_erasure,
     "a checkpoint goes while a table is opened": _a_table_is_opened_once,
     "an erasure removes a file under a reader": _a_reader_looks_once,
+    "the rows that an index was measured with have moved": _an_update_needs_its_queries,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from shotlake.config import Config
-from shotlake.errors import CorruptGeneration, IndexingError, LakeFormat, LeaseHeld, NotFound, StoreError
+from shotlake.errors import CorruptGeneration, IndexingError, LakeFormat, LeaseHeld, NoQueries, NotFound, StoreError
 from shotlake.flow.fill_shards import filler
 from shotlake.flow.forget import forget_space
 from shotlake.flow.generations import remake
@@ -139,8 +139,8 @@ class _Build:
             done.add(advice.action)
             try:
                 made = _step(advice.action, source, manifest, self._tell)
-            except CorruptGeneration as error:
-                if advice.action == "build" or source.erased_meanwhile():
+            except (CorruptGeneration, NoQueries) as error:
+                if advice.action == "build" or (isinstance(error, CorruptGeneration) and source.erased_meanwhile()):
                     raise
                 log.warning("embed_key=%s built_anew=%s", source.space.key, error)
                 return self._built(None)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from shotlake.errors import IndexingError
+from shotlake.errors import NoQueries
 from shotlake.index.calibration import calibrate, strong_score
 from shotlake.index.depth import cheapest
 from shotlake.index.manifest import TunedPoint, Tuning
@@ -22,7 +22,7 @@ TIMED_QUERIES = 32
 def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tuning:
     """Measure the curve against the collected truth; without a good enough point, the best one is chosen."""
     if not len(truth.queries):
-        raise IndexingError(f"no query is left to measure the recall with ({source}); build the index again")
+        raise NoQueries(f"no query is left to measure the recall with ({source}); build the index again")
     reranks = (K + 1,) if space.exact else RERANKS
     curve: list[TunedPoint] = []
     nprobe = 1
