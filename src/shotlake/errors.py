@@ -22,7 +22,7 @@
         LeaseLost  LeaseHeld  ModelChanged  InvalidFile  DuplicateUnit  Unbalanced  TooManyFailures
         Replaced
       IndexingError            a generation was not published                        exit 1
-        RecallTooLow  CorruptGeneration
+        RecallTooLow  CorruptGeneration  NoQueries
 
 Every class takes one message only, so that it survives pickling between Ray workers.
 """
@@ -372,6 +372,8 @@ class IndexingError(ShotlakeError):
 
 class NoQueries(IndexingError):
     """The rows that a generation was measured with are all gone, such as those of an archive that moved."""
+
+    code = "no_queries"
 
 
 class RecallTooLow(IndexingError):
