@@ -25,6 +25,7 @@ PIECES = (
     "table.retention_h=1",
     "flow.engine=local",
     "flow.wave_videos=2",
+    "flow.max_attempts=10",  # several runs in a row may meet the video that cannot be read
     "index.spaces=[fused]",
     "index.min_queries=1",
     "index.target_recall=0",

@@ -183,11 +183,11 @@ def _logs_lose_their_history() -> None:
         opened(lake.uri(table)).alter.set_table_properties({name: kept or "interval 30 days"})
 
     put("shotlake.table.erase:_scrub_log", scrub)
-    put("shotlake.table.lake:Lake._restore_log", lambda self, table: None)
+    put("shotlake.table.lake:keeps_no_log", lambda properties: False)
 
 
 def _names_of_before_are_not_looked_for() -> None:
-    put("shotlake.table.erase:_linked", lambda *_: set())
+    put("shotlake.table.names:_linked", lambda *_: set())
 
 
 def _a_move_knows_no_erasure() -> None:

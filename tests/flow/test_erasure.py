@@ -134,6 +134,43 @@ def test_neither_a_touch_nor_a_move_nor_a_copy_brings_it_back(done: tuple[Path, 
     assert report.to_json()["skips"] == {"erased": 2}
 
 
+def test_a_copy_that_was_embedded_before_is_erased_as_well(done: tuple[Path, Config]) -> None:
+    folder, config = done
+    victim, kept = sorted(folder.iterdir())
+    copy = Path(shutil.copy(victim, folder / "a copy.mp4"))
+    assert run(folder, config).ledger.videos["indexed"] == 1
+    before = segments(config)
+    found = erase_videos(str(copy), None, "request 8", config)
+    assert (found["status"], found["traces"], found["n_videos"], found["n_copies"]) == ("done", (), 1, 1)
+    assert names_in(config, str(copy)) == names_in(config, str(victim)) == []
+    assert set(segments(config, "uri")["uri"].to_pylist()) == {str(kept)}
+    assert run(folder, config).ledger.skips == {"erased": 2} and lake_balance(config.lake)["balanced"]
+    assert unerase_video(str(copy), config) == {"videos": 2}
+    assert run(folder, config).ledger.videos["indexed"] == 2
+    assert segments(config).equals(before) and lake_balance(config.lake)["balanced"]
+
+
+def test_a_copy_that_is_committed_beside_an_erasure_is_found(
+    done: tuple[Path, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run writes it after the erasure has looked for names, and before it says anything."""
+    from shotlake.flow import erasure
+
+    folder, config = done
+    victim, kept = sorted(folder.iterdir())
+    record = erasure.record_erasure
+
+    def late(*arguments: object) -> int:
+        shutil.copy(victim, folder / "a copy.mp4")
+        assert run(folder, config).ledger.videos["indexed"] == 1
+        return record(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(erasure, "record_erasure", late)
+    found = erase_videos(str(victim), None, "request 9", config)
+    assert (found["status"], found["n_videos"], found["n_copies"]) == ("done", 1, 1)
+    assert set(segments(config, "uri")["uri"].to_pylist()) == {str(kept)}
+
+
 def test_a_moved_archive_does_not_bring_it_back(done: tuple[Path, Config], tmp_path: Path) -> None:
     folder, config = done
     victim, _ = sorted(folder.iterdir())

@@ -24,8 +24,8 @@ from shotlake.flow.repair import look_at_pointers, repair_lake
 from shotlake.flow.upkeep import maintain_lake
 from shotlake.flow.verify import lake_balance
 from shotlake.query.search import LakeSearch
-from shotlake.table.erase import erased_videos
 from shotlake.table.lake import Lake
+from shotlake.table.readers import erased_videos
 from shotlake.table.rewrite import data_files, read_rows, replace, write_rows
 from shotlake.world.archive import Truth
 

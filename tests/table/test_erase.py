@@ -21,9 +21,6 @@ from shotlake.table.erase import (
     Swept,
     Writers,
     close_erasures,
-    erased_videos,
-    find_videos,
-    listed_again,
     record_erasure,
     sought_now,
     sweep,
@@ -33,7 +30,8 @@ from shotlake.table.files import data_uri, write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY, compact, forget, maintain
-from shotlake.table.readers import balance, finished_units, retired_videos
+from shotlake.table.names import find_videos
+from shotlake.table.readers import balance, erased_videos, finished_units, listed_again, retired_videos
 from shotlake.table.rows import video_rows
 from shotlake.table.snapshots import opened
 from shotlake.table.tombstones import Tombstones

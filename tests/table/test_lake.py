@@ -13,7 +13,8 @@ from lakes import AT, KEY, make_video
 
 from shotlake import storage
 from shotlake.errors import AccessDenied, CommitError, LakeFormat, LeaseLost, SourceMissing, UnsafeStore
-from shotlake.table.lake import FORMAT_PROPERTY, Lake
+from shotlake.table.formats import FORMAT_PROPERTY
+from shotlake.table.lake import Lake
 from shotlake.table.rows import table_of, video_rows
 from shotlake.table.schemas import RETIRED, TABLES
 

@@ -15,10 +15,10 @@ from shotlake.config import TableConfig
 from shotlake.records import MediaInfo, Video, WorkUnit, segment_id
 from shotlake.table import relocate as relocate_module
 from shotlake.table.committer import Committer
-from shotlake.table.erase import find_videos, later_names
 from shotlake.table.files import write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
+from shotlake.table.names import find_videos, later_names
 from shotlake.table.outcomes import recover
 from shotlake.table.readers import balance, latest_videos, live_segments
 from shotlake.table.relocate import Move, relocate

@@ -27,7 +27,7 @@ from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY
 from shotlake.table.outcomes import recover
-from shotlake.table.readers import balance, finished_units
+from shotlake.table.readers import balance, erased_videos, finished_units
 from shotlake.table.repair import inspect, repair
 from shotlake.table.rewrite import data_files
 from shotlake.table.rows import failure_rows, table_of, unit_rows
@@ -389,7 +389,7 @@ def test_a_table_without_a_log_is_said_and_the_rest_is_mended(lake: Lake) -> Non
 
 
 def test_erased_videos_stay_erased_when_their_tombstones_are_lost(lake: Lake) -> None:
-    from shotlake.table.erase import erased_videos, record_erasure, sweep
+    from shotlake.table.erase import record_erasure, sweep
 
     victim = UNITS[0].video
     record_erasure(lake, {victim.video_id: victim.uri}, "e1", "me", "request")

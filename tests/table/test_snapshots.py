@@ -16,10 +16,10 @@ from shotlake import storage
 from shotlake.errors import NotFound, StoreError
 from shotlake.table import snapshots
 from shotlake.table.delta import add_to, properties
+from shotlake.table.formats import create_table
 from shotlake.table.lake import Lake
 from shotlake.table.maintenance import checkpoint
 from shotlake.table.rewrite import data_files
-from shotlake.table.schemas import TABLES
 from shotlake.table.snapshots import look, opened
 
 APPS = [f"run-{n}/units" for n in range(8)]
@@ -74,7 +74,7 @@ def checkpoint_and_clean(lake: Lake) -> None:
 def make_anew(lake: Lake, n: int) -> None:
     for name in storage.names(lake.root):
         storage.delete(storage.join(lake.root, name))
-    lake._create("segments", TABLES["segments"])
+    create_table(lake.uri("segments"), "segments")
     add(lake, 4, n)
 
 
@@ -107,7 +107,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def new_lake(root: str) -> Lake:
     made = Lake(root)
-    made._create("segments", TABLES["segments"])  # one table is enough
+    create_table(made.uri("segments"), "segments")  # one table is enough
     add(made, 0, 3)
     return made
 

@@ -27,8 +27,7 @@ from shotlake.table.erase import (
     Swept,
     Writers,
     close_erasures,
-    find_videos,
-    later_names,
+    record_copies,
     record_erasure,
     sought_now,
     sweep,
@@ -37,6 +36,7 @@ from shotlake.table.erase import (
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease, live_holders
 from shotlake.table.maintenance import LEASE_KEY
+from shotlake.table.names import find_videos, later_names
 from shotlake.table.tombstones import Tombstones
 from shotlake.table.traces import search_traces
 
@@ -49,11 +49,13 @@ PAUSE_S = 0.5
 class Erased:
     """How far the erasures of a lake are. `waits_for`: runs that may still write something; `traces`: what is left.
 
-    `objects_read` were searched at the end; none were while somebody is waited for.
+    `n_copies` more videos were of the same content under other names. `objects_read` were searched at the end; none
+    were while somebody is waited for.
     """
 
     status: Literal["done", "pending"]
     n_videos: int = 0
+    n_copies: int = 0
     n_rows: int = 0
     n_files: int = 0
     index_files: int = 0
@@ -71,7 +73,8 @@ def erase_videos(
     In the index of every space the shards that held them are written again without them, and earlier generations and
     unfinished builds are removed. Where the recall cannot be measured any more (too few queries are left), the index of
     the configured space is built again; another one is named among the traces. `wait_s`: how long to wait for runs and
-    builds that may still write something. A video of an archive that moved is erased under all its names.
+    builds that may still write something. A video is erased under all its names: those of before its archive moved, and
+    those of copies, where what is known of their content tells them.
     Errors: UsageError (neither or both given, or what was below a prefix has moved), SourceMissing (nothing of it).
     """
     if (uri is None) == (prefix is None):
@@ -103,18 +106,23 @@ def finish_erasures(lake: Lake, config: Config, wait_s: float = 0.0, words: Coll
     `words`: their names, where they are known, which are then searched for in every byte as well.
     """
     run_id = new_run_id()
-    number = max((erasure.number for erasure in Tombstones.of(lake.root).pending), default=0)
-    if not number:
+    if not (number := _newest(lake)):
         return Erased("done")
     writers = Writers(lake, number, run_id, config.table.lease_s)
     deadline = time.monotonic() + wait_s
-    total = Erased("pending")
+    total, names = Erased("pending"), set(words)
     for _ in _until(deadline):
         waits_for = tuple(writers.left())  # asked before the sweep, so that it meets whatever they have written
+        if copied := record_copies(lake, new_run_id()):  # asked behind them, for the same reason
+            number = _newest(lake)
+            writers = Writers(lake, number, run_id, config.table.lease_s)
+            waits_for = tuple(writers.left())
+            names.update(copied.values())
+            total = replace(total, n_copies=total.n_copies + len(copied))
         total = _swept(lake, config, run_id, replace(total, waits_for=waits_for, traces=()))
         if total.waits_for:
             continue
-        total = _searched(lake, total, words)
+        total = _searched(lake, total, names)
         if not total.traces:
             close_erasures(lake, number, Swept(total.n_rows, total.n_files))
             return replace(total, status="done")
@@ -133,6 +141,11 @@ def unerase_video(uri: str, config: Config) -> dict[str, Any]:
     if not n_videos:
         raise SourceMissing(f"nothing named {name!r} was erased from {config.lake!r}; give the uri as it was erased")
     return {"videos": n_videos}
+
+
+def _newest(lake: Lake) -> int:
+    """The number of the newest erasure of which something may be left; 0 if there is none."""
+    return max((erasure.number for erasure in Tombstones.of(lake.root).pending), default=0)
 
 
 def _until(deadline: float) -> Iterator[None]:

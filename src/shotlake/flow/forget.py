@@ -25,10 +25,9 @@ from shotlake.index.publish import POINTERS, current, pointer_numbers, publish
 from shotlake.index.rewrite import without_gone
 from shotlake.index.searcher import Searcher
 from shotlake.records import segment_id
-from shotlake.table.erase import erased_videos
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
-from shotlake.table.readers import retired_videos
+from shotlake.table.readers import erased_videos, retired_videos
 
 
 def forget_videos(lake: Lake, videos: Sequence[str], config: Config) -> tuple[int, dict[str, str]]:

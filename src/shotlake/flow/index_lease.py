@@ -18,9 +18,9 @@ from shotlake.flow.index_source import index_root
 from shotlake.flow.run import new_run_id
 from shotlake.index.forget import holds
 from shotlake.index.manifest import Manifest
-from shotlake.table.erase import erased_videos
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
+from shotlake.table.readers import erased_videos
 
 
 @contextmanager

@@ -18,11 +18,10 @@ from shotlake.index.build import GenerationTarget, TextQueries
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current
 from shotlake.records import Space, stable_id
-from shotlake.table.erase import erased_videos
 from shotlake.table.lake import Lake
 from shotlake.table.outcomes import complete_commits
 from shotlake.table.ranges import SegmentRange
-from shotlake.table.readers import retired_videos, video_metadata, with_metadata
+from shotlake.table.readers import erased_videos, retired_videos, video_metadata, with_metadata
 
 _COLUMNS = (
     "segment_id",

@@ -20,9 +20,16 @@ from shotlake.config import Config
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.tables import delta_rows, metadata_of
 from shotlake.storage import NOT_UNICODE, OBJECTS
-from shotlake.table.erase import listed_again
 from shotlake.table.lake import Lake
-from shotlake.table.readers import UNIT_COLUMNS, UriRange, finished_units, known_videos, newest, sampled_uris
+from shotlake.table.readers import (
+    UNIT_COLUMNS,
+    UriRange,
+    finished_units,
+    known_videos,
+    listed_again,
+    newest,
+    sampled_uris,
+)
 from shotlake.table.tombstones import Signs, Tombstones
 
 CUT_EVERY = 10_000  # objects of the last catalog between two cuts of a listing

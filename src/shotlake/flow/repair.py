@@ -24,14 +24,13 @@ from shotlake.index.default import DEFAULTS, DefaultPointer
 from shotlake.index.manifest import COLUMNS_NAME, MANIFEST_NAME, parse_manifest
 from shotlake.index.publish import POINTERS, Pointer, _read_pointer, rollback
 from shotlake.table.damage import DAMAGE, TableFiles
-from shotlake.table.diagnosis import ERASED
 from shotlake.table.files import DataFile
 from shotlake.table.findings import Finding
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.repair import inspect, repair
 from shotlake.table.rewrite import read_rows
-from shotlake.table.schemas import TABLES, file_schema
+from shotlake.table.schemas import ERASED, TABLES, file_schema
 
 
 @dataclass(slots=True)

@@ -19,13 +19,13 @@ from shotlake.flow.pooled import pool_videos
 from shotlake.flow.run import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.table.committer import Committer
-from shotlake.table.erase import erased_videos, record_erasure
+from shotlake.table.erase import record_erasure
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import maintain
 from shotlake.table.migrate import migrate
 from shotlake.table.outcomes import recover
-from shotlake.table.readers import latest_videos, written_fingerprints
+from shotlake.table.readers import erased_videos, latest_videos, written_fingerprints
 from shotlake.table.relocate import Move, relocate
 from shotlake.table.tombstones import Tombstones
 

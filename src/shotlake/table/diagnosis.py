@@ -29,13 +29,11 @@ from shotlake.table.claims import (
 )
 from shotlake.table.damage import TableFiles
 from shotlake.table.doubles import SegmentRows, segment_rows
+from shotlake.table.formats import keeps_no_log
 from shotlake.table.lake import Lake
 from shotlake.table.lease import live_run_ids
 from shotlake.table.outcomes import OUTCOMES
-from shotlake.table.schemas import TABLES
-
-ERASED = "erased"
-LOG_RETENTION, NO_RETENTION = "delta.logRetentionDuration", "interval 0 seconds"
+from shotlake.table.schemas import ERASED, TABLES
 
 
 @dataclass(slots=True)
@@ -71,7 +69,7 @@ def diagnose(lake: Lake) -> Diagnosis:
     for table in TABLES:
         try:
             found.files[table] = TableFiles.look(lake, table)
-            if lake.configuration(table).get(LOG_RETENTION) == NO_RETENTION:
+            if keeps_no_log(lake.configuration(table)):
                 found.short_logs.append(table)
         except ShotlakeError as error:
             found.lost_logs[table] = error.message

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -23,17 +23,17 @@ from shotlake.errors import NotFound
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Holder, live_holders
 from shotlake.table.maintenance import LEASE_KEY, blank_rows, checkpoint, delete_rows, delete_videos, forget, unneeded
+from shotlake.table.names import copies
 from shotlake.table.outcomes import BLANKED, remove_outcomes, shut_out
-from shotlake.table.readers import retired_videos
+from shotlake.table.readers import erased_videos
 from shotlake.table.rewrite import data_files
 from shotlake.table.rows import table_of
-from shotlake.table.schemas import ERASURES, RETIRED, TABLES
+from shotlake.table.schemas import ERASED, ERASURES, RETIRED, TABLES
 from shotlake.table.tombstones import ErasedVideo, Tombstones
 from shotlake.table.traces import Sought, holds, scrubbed
 
 log = logging.getLogger(__name__)
 
-ERASED = "erased"
 VIDEO_TABLES = [name for name, schema in TABLES.items() if "video_id" in schema.names]
 
 
@@ -48,81 +48,36 @@ class Swept:
         return Swept(self.n_rows + other.n_rows, self.n_files + other.n_files)
 
 
-def find_videos(lake: Lake, selection: pc.Expression) -> dict[str, str]:
-    """uri by video_id of everything the lake ever knew that the selection of `videos` rows names.
-
-    Rows of `segments` and `units` with those uris count too, such as earlier content of the same object, and so does
-    what the object was called before its archive moved.
-    """
-    uris = pc.unique(lake.read("videos", ["uri"], selection)["uri"])
-    found = _named(lake, pc.field("uri").isin(uris))
-    return found | _names_of(lake, found, _linked(lake, found, "superseded_by", "video_id"))
-
-
-def later_names(lake: Lake, videos: Mapping[str, str]) -> dict[str, str]:
-    """uri by video_id of what these videos are called since their archive moved."""
-    return _names_of(lake, videos, _linked(lake, videos, "video_id", "superseded_by"))
-
-
-def _linked(lake: Lake, videos: Iterable[str], known: str, wanted: str) -> set[str]:
-    """Ids that `retired` leads to from these, step by step, less themselves and what was erased."""
-    links = lake.read("retired", [known, wanted], pc.field("superseded_by").is_valid())
-    found = step = set(videos)
-    while step:
-        ids = pa.array(sorted(step), pa.string())
-        step = set(links.filter(pc.is_in(links[known], ids))[wanted].to_pylist()) - found
-        found = found | step
-    return found - set(videos) - set(erased_videos(lake).to_pylist())
-
-
-def _named(lake: Lake, selection: pc.Expression) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for table in ("videos", "units", "segments"):
-        rows = lake.read(table, ["video_id", "uri"], selection & pc.field("uri").is_valid())
-        pairs = rows.group_by(["video_id", "uri"]).aggregate([])
-        found |= dict(zip(pairs["video_id"].to_pylist(), pairs["uri"].to_pylist()))
-    return found
-
-
-def _names_of(lake: Lake, videos: Mapping[str, str], more: set[str]) -> dict[str, str]:
-    """uri by video_id of `more`, other names of `videos`.
-
-    Where an object of another content has such a name by now, that one is not meant: then the id stands under one of
-    the names that are.
-    """
-    if not more:
-        return {}
-    found = _named(lake, pc.field("video_id").isin(pa.array(sorted(more), pa.string())))
-    heirs = _named(lake, pc.field("uri").isin(pa.array(sorted(set(found.values())), pa.string())))
-    gone = set(lake.read("retired", ["video_id"])["video_id"].to_pylist())
-    taken = {uri for video_id, uri in heirs.items() if video_id not in {*found, *videos, *gone}}
-    meant = min(videos.values())
-    return {video_id: meant if uri in taken else uri for video_id, uri in found.items()}
-
-
-def erased_videos(lake: Lake) -> pa.Array:
-    """Ids of the videos that were erased: they are never to be indexed again, although they may still be listed."""
-    return pc.unique(lake.read("retired", ["video_id"], pc.field("reason") == ERASED)["video_id"].combine_chunks())
-
-
-def listed_again(lake: Lake, listed: pa.Array, embed_key: str) -> tuple[pa.Array, pa.Array]:
-    """Of `listed` (ids) the superseded ones, whose objects got their old content back, and the erased ones."""
-    erased = pc.is_in(listed, erased_videos(lake))
-    return listed.filter(pc.and_not(pc.is_in(listed, retired_videos(lake, embed_key)), erased)), listed.filter(erased)
-
-
 def record_erasure(
-    lake: Lake, videos: Mapping[str, str], erasure_id: str, requested_by: str = "", reason: str = ""
+    lake: Lake,
+    videos: Mapping[str, str],
+    erasure_id: str,
+    requested_by: str = "",
+    reason: str = "",
+    are_copies: bool = False,
 ) -> int:
     """Say that videos (uri by video_id) are erased: from now on nobody shows them and no run commits them.
 
-    Gives the number of the erasure. The row in `erasures` keeps who, when and how many, no content.
+    Gives the number of the erasure. The row in `erasures` keeps who, when and how many, no content. `are_copies`: they
+    are erased because of their content only, and come back with it.
     """
-    number = Tombstones.of(lake.root).add(erasure_id, _described(lake, videos))
+    described = (replace(video, is_copy=are_copies) for video in _described(lake, videos))
+    number = Tombstones.of(lake.root).add(erasure_id, described)
     _retire(lake, videos, erasure_id)
     _tell(lake, erasure_id, requested_by, reason, len(videos), Swept())
     log.info("erasure_id=%s number=%d videos=%d", erasure_id, number, len(videos))
     return number
+
+
+def record_copies(lake: Lake, erasure_id: str) -> dict[str, str]:
+    """Say of everything that has the content of an erased video that it is erased; gives uri by video_id.
+
+    Asked behind the tombstones, so that a copy which a run commits at this moment is found by now or refused.
+    """
+    found = copies(lake, Tombstones.of(lake.root).signs)
+    if found:
+        record_erasure(lake, found, erasure_id, reason="the content of an erased video", are_copies=True)
+    return found
 
 
 def sweep(lake: Lake, run_id: str) -> Swept:

@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -26,15 +25,14 @@ from shotlake import storage
 from shotlake.errors import CommitError, LakeFormat, LeaseLost, SourceMissing
 from shotlake.table.delta import App, add_action, add_to, delta_errors, difference, properties, sequence
 from shotlake.table.files import DataFile, write_file
+from shotlake.table.formats import check_format, create_table, keep_log, keeps_no_log
 from shotlake.table.reading import dataset_of
-from shotlake.table.schemas import LAKE_FORMAT, PARTITIONS, TABLES, key_columns
+from shotlake.table.schemas import PARTITIONS, TABLES
 from shotlake.table.snapshots import T, again_if_gone, is_kept, is_there, look, opened
 
 log = logging.getLogger(__name__)
 
-FORMAT_PROPERTY = "shotlake.lake_format"
 COMMIT_TRIES = 50
-LOG_RETENTION, NO_LOG = "delta.logRetentionDuration", "interval 0 seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +51,14 @@ class Lake:
         present = [name for name in TABLES if is_there(lake.uri(name))]
         if len(present) < len(TABLES):
             storage.check_create_only(lake.root)
-        for name, schema in TABLES.items():
+        for name in TABLES:
             if name not in present:
-                lake._create(name, schema)
-        lake._check_format()
+                create_table(lake.uri(name), name)
+        check_format(lake.configuration("segments"), lake.root)
         lake.check_columns(present)
         for name in present:
-            lake._restore_log(name)
+            if keeps_no_log(lake.configuration(name)):
+                lake.commit(name, keep_log)
         return lake
 
     @classmethod
@@ -68,7 +67,7 @@ class Lake:
         lake = cls(storage.normalise(root))
         if not is_there(lake.uri("segments")):
             raise SourceMissing(f"there is no lake at {root!r}; run `shotlake backfill` first, or correct `lake`")
-        lake._check_format()
+        check_format(lake.configuration("segments"), lake.root)
         return lake
 
     def uri(self, table: str) -> str:
@@ -246,55 +245,6 @@ class Lake:
     def configuration(self, table: str) -> Mapping[str, str | None]:
         """The properties of a table."""
         return self.look(table, lambda snapshot: snapshot.metadata().configuration)
-
-    def _restore_log(self, table: str) -> None:
-        """An erasure of an earlier version that was killed midway has left the log without any history."""
-        if self.configuration(table).get(LOG_RETENTION) != NO_LOG:
-            return
-
-        def restore(snapshot: DeltaTable) -> bool:
-            snapshot.alter.set_table_properties({LOG_RETENTION: "interval 30 days"})
-            return True
-
-        self.commit(table, restore)
-
-    def _create(self, table: str, schema: pa.Schema) -> None:
-        uri = self.uri(table)
-
-        def create() -> None:
-            # A conflict means that another program made it at this moment, which is as good.
-            with delta_errors(uri), suppress(CommitFailedError):
-                DeltaTable.create(
-                    uri,
-                    schema,
-                    mode="ignore",
-                    partition_by=PARTITIONS.get(table, []),
-                    configuration=_properties_of(table),
-                    storage_options=storage.delta_options(uri),
-                    raise_if_key_not_exists=False,
-                )
-
-        storage.patiently(create)
-
-    def _check_format(self) -> None:
-        found = self.configuration("segments").get(FORMAT_PROPERTY)
-        if found is None:
-            raise LakeFormat(
-                f"{self.uri('segments')!r} is a Delta table that shotlake did not make; choose another lake"
-            )
-        if found != str(LAKE_FORMAT):
-            advice = "upgrade shotlake" if found.isdigit() and int(found) > LAKE_FORMAT else "run `shotlake migrate`"
-            raise LakeFormat(f"the lake at {self.root!r} has format {found}, this is format {LAKE_FORMAT}; {advice}")
-
-
-def _properties_of(table: str) -> dict[str, str | None]:
-    return {
-        "delta.enableDeletionVectors": "false",
-        # delta-rs takes a column without statistics for one without values, and a filter on it finds nothing,
-        # unless it is told which columns have statistics.
-        "delta.dataSkippingStatsColumns": ",".join(key_columns(table)),
-        FORMAT_PROPERTY: str(LAKE_FORMAT),
-    }
 
 
 def _dataset_at(snapshot: DeltaTable, version: int | None) -> pa.dataset.Dataset | None:

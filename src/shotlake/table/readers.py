@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shotlake.errors import Unbalanced
 from shotlake.records import Fingerprint, Space
 from shotlake.table.lake import Lake
+from shotlake.table.schemas import ERASED
 from shotlake.table.snapshots import again_if_gone
 
 
@@ -54,6 +55,17 @@ def retired_videos(lake: Lake, embed_key: str, version: int | None = None) -> pa
     """Ids [R] of the videos whose rows in this space no reader may show."""
     concerned = pc.field("embed_key").is_null() | (pc.field("embed_key") == embed_key)
     return pc.unique(lake.read("retired", ["video_id"], concerned, version)["video_id"].combine_chunks())
+
+
+def erased_videos(lake: Lake) -> pa.Array:
+    """Ids of the videos that were erased: they are never to be indexed again, although they may still be listed."""
+    return pc.unique(lake.read("retired", ["video_id"], pc.field("reason") == ERASED)["video_id"].combine_chunks())
+
+
+def listed_again(lake: Lake, listed: pa.Array, embed_key: str) -> tuple[pa.Array, pa.Array]:
+    """Of `listed` (ids) the superseded ones, whose objects got their old content back, and the erased ones."""
+    erased = pc.is_in(listed, erased_videos(lake))
+    return listed.filter(pc.and_not(pc.is_in(listed, retired_videos(lake, embed_key)), erased)), listed.filter(erased)
 
 
 def live_segments(

@@ -23,28 +23,27 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from shotlake import storage
 from shotlake.config import TableConfig
 from shotlake.errors import CommitError, LeaseLost
 from shotlake.table.damage import DAMAGE
-from shotlake.table.diagnosis import ERASED, LOG_RETENTION, NO_RETENTION, Diagnosis, diagnose
+from shotlake.table.diagnosis import Diagnosis, diagnose
 from shotlake.table.doubles import claim_of
 from shotlake.table.files import DataFile
 from shotlake.table.findings import Finding, findings_of
+from shotlake.table.formats import keep_log
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY
 from shotlake.table.outcomes import OUTCOMES, complete_commits
 from shotlake.table.rewrite import read_rows, replace, write_rows
 from shotlake.table.rows import failures_again, table_of
-from shotlake.table.schemas import RETIRED, UNITS, VIDEOS, file_schema
+from shotlake.table.schemas import ERASED, RETIRED, UNITS, VIDEOS, file_schema
 
 log = logging.getLogger(__name__)
 
 ROUNDS = 6
-USUAL_RETENTION = "interval 30 days"  # Delta's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +107,7 @@ class _Mending:
         """The steps of the module's head, in that order."""
         found = self._found
         for table in found.short_logs:
-            _keep_log(self._lake, table)
+            self._lake.commit(table, keep_log)
         self._retire_again()
         if found.verdict and found.failures:
             claims = found.verdict.row_claims
@@ -219,13 +218,3 @@ def _by_path(places: pa.Table) -> dict[str, pa.Array]:
     places = pa.table({"path": places["path"].cast(pa.string()), "row": places["row"]})
     grouped = places.group_by("path").aggregate([("row", "list")]).to_pydict()
     return {path: pa.array(rows, pa.int64()) for path, rows in zip(grouped["path"], grouped["row_list"])}
-
-
-def _keep_log(lake: Lake, table: str) -> None:
-    def change(snapshot: DeltaTable) -> bool:
-        if snapshot.metadata().configuration.get(LOG_RETENTION) != NO_RETENTION:
-            return False
-        snapshot.alter.set_table_properties({LOG_RETENTION: USUAL_RETENTION})
-        return True
-
-    lake.commit(table, change)

@@ -162,6 +162,7 @@ RETIRED = pa.schema(
         ("at", TIME),
     ]
 )
+ERASED = "erased"
 
 # A row at the start of a run and a row at its end; the newest of a run_id tells how it stands.
 RUNS = pa.schema(

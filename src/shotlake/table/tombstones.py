@@ -34,6 +34,7 @@ class ErasedVideo:
     etag: str = ""
     size_bytes: int = 0
     content_sha256: str | None = None
+    is_copy: bool = False  # erased because another name of its content was
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +134,9 @@ class Tombstones:
         return [erasure for erasure in self.erasures if erasure.videos and not erasure.is_done]
 
     def ids_of(self, uri: str) -> list[str]:
-        """Ids of the videos that were erased under this name, and did not come back."""
-        wanted = _hash(self._secret, "uri", uri)
-        return [i for erasure in self.erasures for i, name in erasure.videos.items() if name == wanted]
+        """Ids of the videos that were erased under this name or as copies of them, and did not come back."""
+        wanted = self._names(uri)
+        return [i for erasure in self.erasures for i, name in erasure.videos.items() if name in wanted]
 
     def add(self, erasure_id: str, videos: Iterable[ErasedVideo]) -> int:
         """Say that videos are erased; the number of the erasure."""
@@ -144,8 +145,8 @@ class Tombstones:
         return self._create({"kind": "erase", "erasure_id": erasure_id, "videos": entries})
 
     def lift(self, erasure_id: str, uri: str) -> int:
-        """Say that objects of this name, and the content that was erased under it, may come back."""
-        return self._create({"kind": "unerase", "erasure_id": erasure_id, "uris": [_hash(self._secret, "uri", uri)]})
+        """Say that objects of this name, and the content that was erased under it, may come back; copies too."""
+        return self._create({"kind": "unerase", "erasure_id": erasure_id, "uris": sorted(self._names(uri))})
 
     def close(self, number: int) -> None:
         """Say that nothing of an erasure was found any more."""
@@ -155,13 +156,22 @@ class Tombstones:
             return
         self._done.add(number)
 
-    def _entry(self, video: ErasedVideo) -> dict[str, str]:
-        entry = {"video_id": video.video_id, "uri": _hash(self._secret, "uri", video.uri)}
+    def _names(self, uri: str) -> set[str]:
+        """The hash of a name, and those of names that were erased because of the content that it stood for."""
+        name = _hash(self._secret, "uri", uri)
+        videos = [video for entry in self._entries.values() for video in entry.get("videos", ())]
+        contents = {v[sign] for v in videos if v["uri"] == name for sign in ("content", "etag") if sign in v}
+        return {name, *(v["uri"] for v in videos if v.get("is_copy") and contents & {v.get("content"), v.get("etag")})}
+
+    def _entry(self, video: ErasedVideo) -> dict[str, Any]:
+        entry: dict[str, Any] = {"video_id": video.video_id, "uri": _hash(self._secret, "uri", video.uri)}
         if video.content_sha256:
             entry["content"] = _hash(self._secret, "content", video.content_sha256)
             entry["size"] = _hash(self._secret, "size", str(video.size_bytes))
         if video.etag and storage.is_remote(video.uri):
             entry["etag"] = _hash(self._secret, "etag", f"{video.size_bytes} {video.etag}")
+        if video.is_copy:
+            entry["is_copy"] = True
         return entry
 
     def _create(self, entry: dict[str, Any]) -> int:
