@@ -117,7 +117,7 @@ def test_a_process_that_ends_behind_a_scan_ends_well(
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("times", [2, MANY])  # of twenty commands: five times each would take the gate five minutes
+@pytest.mark.parametrize("times", [2, pytest.param(5, marks=pytest.mark.long), MANY])  # of twenty commands
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_end_as_they_say(command: str, times: int, places: dict[str, str]) -> None:
     _assert_all_end(_words(command, places), times, COMMANDS[command], at_once=1 if command in WRITING else 2)
