@@ -254,7 +254,8 @@ class Run:
             self.ledger.drop_unit(outcome)
             video = outcome.unit.video
             if not self.watch.tombstones.signs.is_erased(video.uri):  # its content was, under another name
-                record_erasure(self.lake, {video.video_id: video.uri}, new_run_id(), reason="erased content came back")
+                reason = "the content of an erased video"
+                record_erasure(self.lake, {video.video_id: video.uri}, new_run_id(), reason=reason, are_copies=True)
                 self.has_erased = bool(self.watch.look())
 
     def _acknowledge(self) -> None:
