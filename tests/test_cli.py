@@ -106,7 +106,7 @@ def test_search_goes_on_behind_its_cursor_and_obeys_a_filter(demo_lake, capsys: 
 def test_search_json_has_the_documented_keys(demo_lake, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "a red circle", "--lake", demo_lake.config.lake, "--json", "--limit", "2"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"index", "took_ms", "partial", "match", "cursor", "hits"}
+    assert set(answer) == {"index", "took_ms", "partial", "coverage", "spent", "match", "cursor", "hits"}
     assert set(answer["index"]) >= {"generation", "embed_key", "table_version", "unindexed_rows", "recall_at_10"}
     assert set(answer["took_ms"]) >= {"encode", "search", "columns", "total"}
     assert len(answer["hits"]) == 2

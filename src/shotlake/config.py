@@ -248,6 +248,11 @@ class ServeConfig(Section):
     holders: Count = Field(0, description="into so many parts the shards go, each to processes of its own; 0: none")
     holder_replicas: Positive = Field(2, description="processes that hold the same part; all but one may be lost")
 
+    @property
+    def answer_s(self) -> float:
+        """Seconds that the work on a request may take: it ends before the client is told that it did not."""
+        return 0.8 * self.timeout_s
+
 
 class Config(Section):
     """The whole tree."""

@@ -188,6 +188,7 @@ def _logs_lose_their_history() -> None:
 
 def _names_of_before_are_not_looked_for() -> None:
     put("shotlake.table.names:_linked", lambda *_: set())
+    put("shotlake.table.erase:copies", lambda *_: {})  # they have the same content
 
 
 def _a_move_knows_no_erasure() -> None:

@@ -31,7 +31,7 @@ def found(config: Config, text: str) -> set[tuple[str, int]]:
     manifest = build_index(config, open_space(config))
     folder = Path(config.lake) / "index" / manifest.embed_key
     shards = [ShardColumns(path) for path in sorted(folder.glob(f"{manifest.generation}/fused/shards/*/columns.arrow"))]
-    rows = [shard.take(shard.where(parse_filter(text).rows), ["uri", "start_us"]).to_pylist() for shard in shards]
+    rows = [shard.take(shard.where(parse_filter(text).rows)[0], ["uri", "start_us"]).to_pylist() for shard in shards]
     return {(Path(row["uri"]).name, row["start_us"]) for part in rows for row in part}
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from toy_vectors import EXACT, IVF, KEY, build, clustered, rows_of, update
@@ -14,8 +17,25 @@ from shotlake import storage
 from shotlake.errors import CorruptGeneration, QueryError
 from shotlake.index import scan
 from shotlake.index.depth import Depth
+from shotlake.index.manifest import Shard
 from shotlake.index.searcher import Searcher
 from shotlake.records import stable_id
+
+
+@dataclass(frozen=True)
+class Where:
+    """A condition on one column."""
+
+    name: str
+    value: object
+    compare: Callable[..., pa.BooleanArray] = pc.equal
+
+    def rows(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        return self.compare(batch.column(self.name), self.value)
+
+    def may_hold(self, shard: Shard) -> bool:
+        return True
+
 
 FILES = ("trained.faiss", "report.json", "ivf.faiss", "rows.f16", "columns.arrow", "stats.json")
 FILES += ("truth-text.npz", "truth-segment.npz", "tombstones.i64")
@@ -92,7 +112,7 @@ def test_columns_come_in_the_order_of_the_rows(searcher):
 def test_rows_are_found_by_value_and_by_predicate(searcher):
     videos = [stable_id("video", 7), stable_id("video", 201), "unknown"]
     assert searcher.find("video_id", videos).tolist() == [*range(70, 80), *range(2010, 2020)]
-    late = searcher.where(lambda batch: pc.greater_equal(batch.column("start_us"), 18_000_000))
+    late = searcher.where(Where("start_us", 18_000_000, pc.greater_equal))[0]
     assert late.tolist() == list(range(9, 2500, 10))
 
 
@@ -192,6 +212,6 @@ def test_a_part_of_a_generation_answers_for_its_rows_in_the_numbers_of_the_whole
     np.testing.assert_array_equal(part.vectors("visual", some), searcher.vectors("visual", some))
     assert part.score_rows(vectors[0], "fused", some) == searcher.score_rows(vectors[0], "fused", some)
     assert part.columns(some, ["uri"]) == searcher.columns(some, ["uri"])
-    found = searcher.where(lambda batch: pc.equal(batch.column("collection"), "odd"))
-    own_odd = part.where(lambda batch: pc.equal(batch.column("collection"), "odd"))
+    found = searcher.where(Where("collection", "odd"))[0]
+    own_odd = part.where(Where("collection", "odd"))[0]
     np.testing.assert_array_equal(own_odd, np.intersect1d(found, rows))

@@ -107,7 +107,7 @@ def test_a_filter_means_what_it_says(text, wanted):
         ("time > 25:00", "not a time of day"),
         ("(has_audio", r"ends where '\)' is expected"),
         ("has_audio has_audio", "'has_audio' is too much; join"),
-        ("start_s ~ 3", "~ compares texts"),
+        ("start_s ~ 3", "~ looks into texts"),
         ("start_s contains 3", "contains looks into texts"),
         ("meta. = 3", "'meta.' is not a field"),
         ('uri = "open', "cannot be read at"),

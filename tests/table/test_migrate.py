@@ -12,7 +12,7 @@ from test_maintenance import commit, seen
 
 from shotlake.config import TableConfig
 from shotlake.errors import LakeFormat
-from shotlake.table import delta, files, lake, migrate, schemas
+from shotlake.table import delta, files, formats, lake, migrate, schemas
 from shotlake.table.lake import Lake
 
 
@@ -29,6 +29,7 @@ def old_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     with monkeypatch.context() as patch:
         patch.setattr(lake, "TABLES", older)
         patch.setattr(delta, "TABLES", older)
+        patch.setattr(formats, "TABLES", older)
         patch.setattr(files, "SEGMENTS", older["segments"])
         patch.setattr(files, "FILE_SCHEMA", pa.schema([f for f in files.FILE_SCHEMA if f.name != "container"]))
         made = Lake.create_or_open(old)

@@ -5,8 +5,11 @@ All batches but the last have BATCH_ROWS rows, so that a row is found by divisio
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
+from shotlake.index.manifest import Shard
 
 BATCH_ROWS = 65_536
 
@@ -38,6 +42,16 @@ LATER = ("text", "metadata", "run_id")  # null where the rows do not have them; 
 RowPredicate = Callable[[pa.RecordBatch], pa.BooleanArray]
 
 IDS_ONLY = pa.schema([COLUMNS.field("segment_id")])  # of all spaces but the first: enough to name their rows
+
+
+class RowCondition(Protocol):
+    """What rows have to fulfil; a plain value, which can be sent to another process."""
+
+    def rows(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """Which rows of a batch pass."""
+
+    def may_hold(self, shard: Shard) -> bool:
+        """False if no row of the shard can pass, by what the manifest says of it."""
 
 
 def select_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -109,15 +123,19 @@ class ShardColumns:
         wanted = values if isinstance(values, pa.Array) else pa.array(list(values), COLUMNS.field(name).type)
         if not len(wanted):
             return np.empty(0, dtype=np.int64)
-        return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))
+        return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))[0]
 
-    def where(self, predicate: RowPredicate) -> NDArray[np.int64]:
-        """Offsets of the rows for which `predicate(batch)` gives true, ascending."""
-        found = [
-            np.flatnonzero(np.asarray(pc.fill_null(predicate(batch), False))) + number * BATCH_ROWS
-            for number, batch in enumerate(self.batches())
-        ]
-        return np.concatenate(found).astype(np.int64)
+    def where(self, predicate: RowPredicate, deadline: float = math.inf) -> tuple[NDArray[np.int64], int]:
+        """Offsets of the rows for which `predicate(batch)` gives true, ascending, and how many rows were not looked at
+        because the `deadline` of `time.monotonic` was over.
+        """
+        found, n_unseen = [np.empty(0, np.int64)], 0
+        for number, batch in enumerate(self.batches()):
+            if time.monotonic() > deadline:
+                n_unseen += len(batch)
+                continue
+            found.append(np.flatnonzero(np.asarray(pc.fill_null(predicate(batch), False))) + number * BATCH_ROWS)
+        return np.concatenate(found), n_unseen
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, in order."""

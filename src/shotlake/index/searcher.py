@@ -5,8 +5,10 @@ Row numbers are those of the manifest, the same in every space. A Searcher never
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +19,10 @@ from numpy.typing import NDArray
 from shotlake import storage
 from shotlake.errors import QueryError
 from shotlake.index.cache import CacheSweep
-from shotlake.index.columns import RowPredicate, ShardColumns
+from shotlake.index.columns import RowCondition, ShardColumns
 from shotlake.index.depth import TUNED_TEXT, Depth, point_for
 from shotlake.index.files import LocalFiles, default_cache_dir, fetch
-from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, Shard, TunedPoint
+from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, TunedPoint
 from shotlake.index.scan import Rows, Scores, ShardVectors, SpaceVectors, load_index, load_trained, map_rows
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Space
@@ -65,6 +67,11 @@ class Searcher:
         columns = tuple(ShardColumns(files[f"{part.path}/{COLUMNS_NAME}"]) for part in described)
         copies = CacheSweep(index_root, manifest.embed_key, cache_dir)
         return cls(manifest, spaces, columns, files, tombstones, copies)
+
+    @property
+    def n_rows(self) -> int:
+        """All rows of the generation are here."""
+        return self.manifest.n_rows
 
     def sweep(self) -> None:
         """Drop this machine's copies of what the lake has no more; those held open go when they are let go."""
@@ -120,21 +127,22 @@ class Searcher:
     def find(self, name: str, values: Iterable[str] | pa.Array) -> Rows:
         """Ascending numbers of the rows whose column `name` is one of `values`, tombstones among them."""
         wanted = values if isinstance(values, pa.Array) else list(values)
-        return self._everywhere(lambda columns: columns.find(name, wanted))
-
-    def where(self, predicate: RowPredicate, may_hold: Callable[[Shard], bool] = lambda _: True) -> Rows:
-        """Ascending numbers of the rows for which `predicate(batch of columns)` is true, tombstones among them.
-
-        Shards that may not hold any are not read.
-        """
-        return self._everywhere(lambda columns: columns.where(predicate), may_hold)
-
-    def _everywhere(
-        self, look: Callable[[ShardColumns], Rows], may_hold: Callable[[Shard], bool] = lambda _: True
-    ) -> Rows:
         shards = zip(self.shard_columns, self.manifest.shards)
-        found = [look(columns) + shard.first_row for columns, shard in shards if may_hold(shard)]
+        found = [columns.find(name, wanted) + shard.first_row for columns, shard in shards]
         return np.concatenate([np.empty(0, np.int64), *found])
+
+    def where(self, condition: RowCondition, seconds: float = math.inf) -> tuple[Rows, int]:
+        """Ascending numbers of the rows that fulfil a condition, tombstones among them, and how many rows were not
+        looked at because the `seconds` were over. Shards that may not hold any are not read.
+        """
+        deadline = time.monotonic() + seconds
+        found, n_unseen = [np.empty(0, np.int64)], 0
+        for columns, shard in zip(self.shard_columns, self.manifest.shards):
+            if condition.may_hold(shard):
+                offsets, unseen = columns.where(condition.rows, deadline)
+                found.append(offsets + shard.first_row)
+                n_unseen += unseen
+        return np.concatenate(found), n_unseen
 
     def _vectors(self, space: Space) -> SpaceVectors:
         if space not in self.spaces:

@@ -10,9 +10,13 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from shotlake.errors import QueryError
+from shotlake.query.budget import MAX_CANDIDATES
 from shotlake.records import stable_id
+
+_MOST_VERSIONS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,27 @@ def parse_cursor(text: str) -> Cursor:
         check, body = plain[:8], plain[8:]
         if check != _check(body):
             raise ValueError(text)
-        generation, units, retired, *rest = json.loads(body)
-    except (binascii.Error, ValueError):
+        return _cursor(*json.loads(body))
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise QueryError(f"{text[:20]!r} is no cursor; give that of an answer, unchanged, or none") from None
-    return Cursor(Pin(generation, units, retired), *rest)
+
+
+def _cursor(generation: Any, units: Any, retired: Any, query: Any, first_round: Any, *place: Any) -> Cursor:
+    """Anybody can write a text of this form, so nothing in it is believed. Errors: ValueError, TypeError."""
+    position, n_hits = place
+    for name, limit in ((generation, 100), (query, 64)):
+        if not (isinstance(name, str) and 0 < len(name) <= limit):
+            raise ValueError(name)
+    for number, least, most in (
+        (0 if units is None else units, 0, _MOST_VERSIONS),
+        (retired, 0, _MOST_VERSIONS),
+        (first_round, 1, MAX_CANDIDATES),
+        (position, 0, MAX_CANDIDATES),
+        (n_hits, 0, MAX_CANDIDATES),
+    ):
+        if type(number) is not int or not least <= number <= most:
+            raise ValueError(number)
+    return Cursor(Pin(generation, units, retired), query, first_round, position, n_hits)
 
 
 def _check(body: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -11,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from shotlake.index.columns import RowPredicate
+from shotlake.index.columns import RowCondition
 from shotlake.index.depth import TUNED_TEXT, Depth
-from shotlake.index.manifest import Manifest, Shard
+from shotlake.index.manifest import Manifest
+from shotlake.query.budget import Budget
+from shotlake.query.conditions import OneOf
 from shotlake.query.fresh import FreshRows
 from shotlake.records import Space
 
@@ -35,6 +38,10 @@ class RowSearcher(Protocol):
 
     @property
     def tombstones(self) -> Rows: ...
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the shards that can be asked."""
 
     @property
     def is_partial(self) -> bool:
@@ -60,7 +67,7 @@ class RowSearcher(Protocol):
 
     def find(self, name: str, values: pa.Array) -> Rows: ...
 
-    def where(self, predicate: RowPredicate, may_hold: Callable[[Shard], bool]) -> Rows: ...
+    def where(self, condition: RowCondition, seconds: float = math.inf) -> tuple[Rows, int]: ...
 
 
 @dataclass(frozen=True)
@@ -131,18 +138,15 @@ class LiveRows:
     def find(self, name: str, values: Iterable[str]) -> Rows:
         """Ascending numbers of the live rows whose column is one of `values`."""
         wanted = pa.array(list(values), pa.string())
-        return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))
+        return self.where(OneOf(name, wanted), Budget())
 
-    def where(
-        self,
-        predicate: Callable[[pa.RecordBatch], pa.BooleanArray],
-        may_hold: Callable[[Shard], bool] = lambda _: True,
-    ) -> Rows:
-        """Ascending numbers of the live rows for which `predicate(batch of columns)` is true; of the shards only those
-        are read that `may_hold` some.
-        """
-        rows = [np.setdiff1d(self.searcher.where(predicate, may_hold), self.hidden, assume_unique=True)]
+    def where(self, condition: RowCondition, budget: Budget) -> Rows:
+        """Ascending numbers of the live rows that fulfil a condition, of as many rows as there is time for."""
+        indexed, n_unseen = self.searcher.where(condition, budget.left_s)
+        budget.leave_out(n_unseen)
+        rows = [np.setdiff1d(indexed, self.hidden, assume_unique=True)]
         if len(self.fresh):
             batch = self.fresh.columns.combine_chunks().to_batches()[0]
-            rows.append(self.manifest.n_rows + np.flatnonzero(np.asarray(pc.fill_null(predicate(batch), False))))
+            passed = np.asarray(pc.fill_null(condition.rows(batch), False))
+            rows.append(self.manifest.n_rows + np.flatnonzero(passed))
         return np.concatenate(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,12 @@ class Exclusion:
 class SearchRequest:
     """A whole query. The score of a segment is the weighted mean of its terms' scores, less those of `negative`.
 
-    `limit` and `space`: of the configuration if None. `filter`: the language of `filters`. `per_video`: moments of one
-    video at the most. `score_threshold`: moments below it are left out. `dedupe`: so are those whose best segment has
-    this cosine with that of a better one, in any video. `recall`: a lower bound other than the target. `time_limit_ms`:
-    the best recall that was measured within it, where `recall` takes longer or is not given. `group_by`: then `limit`
-    counts videos, and the `group_size` best moments of each stand together. `cursor`: of an answer to the same query,
-    which goes on behind it. `generation`: the rows of this one, and none that is newer.
+    `limit` and `space`: of the configuration if None. `filter`: the language of `filters`, or the same as JSON.
+    `per_video`: moments of one video at the most. `score_threshold`: moments below it are left out. `dedupe`: so are
+    those whose best segment has this cosine with that of a better one, in any video. `recall`: a lower bound other than
+    the target. `time_limit_ms`: the best recall that was measured within it, where `recall` takes longer or is not
+    given. `group_by`: then `limit` counts videos, and the `group_size` best moments of each stand together. `cursor`:
+    of an answer to the same query, which goes on behind it. `generation`: the rows of this one, and none that is newer.
     """
 
     terms: tuple[Term, ...]
@@ -62,7 +62,7 @@ class SearchRequest:
     excluded: tuple[Exclusion, ...] = ()
     limit: int | None = None
     space: Space | Literal["auto"] | None = None
-    filter: str = ""
+    filter: str | Mapping[str, Any] = ""
     per_video: int | None = None
     score_threshold: float | None = None
     dedupe: float | None = None
@@ -89,10 +89,18 @@ class SearchRequest:
             raise QueryError(f"dedupe is {self.dedupe}; a cosine above 0, at most 1 is allowed")
         if self.group_size > 1 and not self.group_by:
             raise QueryError(f"group_size is {self.group_size} without group_by; set group_by to video")
+        self.check_hits(self.limit or 1)
         if self.group_by and self.per_video is not None:
             raise QueryError("group_by and per_video are both given; group_size says how many moments a video has")
         weights = [term.weight / total for term in self.terms] + [-term.weight for term in self.negative]
         object.__setattr__(self, "weights", tuple(weights))
+
+    def check_hits(self, limit: int) -> None:
+        """Errors: QueryError if so many videos would have more hits than an answer may hold."""
+        if (n_hits := limit * self.group_size) > MAX_LIMIT:
+            raise QueryError(
+                f"limit {limit} times group_size {self.group_size} is {n_hits} hits; {MAX_LIMIT} are allowed"
+            )
 
     def name(self, ranking: str) -> str:
         """An id of the query, the same on every page of it; `ranking` says what else decides the order."""

@@ -26,6 +26,7 @@ from shotlake.index.depth import recall_at_10
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import current, find_generation, list_embed_keys
 from shotlake.index.searcher import Searcher
+from shotlake.query.budget import Budget
 from shotlake.query.cursor import Cursor, Pin, parse_cursor
 from shotlake.query.filters import parse_filter
 from shotlake.query.find import CandidateFinder
@@ -100,7 +101,9 @@ class LakeSearch:
 
     def at(self, pin: Pin) -> LakeSearch:
         """The snapshot of a pin; what was retired since is not shown. Errors: QueryError if it is not stored."""
-        searcher = self.rows.searcher
+        searcher, of_then = self.rows.searcher, f"generation {pin.generation!r} or a table version of then"
+        if (pin.units_version or 0) > self.lake.version("units") or pin.retired_version > self.lake.version("retired"):
+            raise _expired(f"{of_then} is not stored any more")
         try:
             if pin.generation != self.manifest.generation:
                 index_root = storage.join(self.lake.root, "index")
@@ -108,7 +111,7 @@ class LakeSearch:
                 searcher = self.load(index_root, manifest, self.cache_dir)
             search = self._seeing(searcher, pin)
         except (NoIndex, NotFound):
-            raise _expired(f"generation {pin.generation!r} or a table version of then is not stored any more") from None
+            raise _expired(f"{of_then} is not stored any more") from None
         if search.rows.fresh.n_erased:
             raise _expired("rows of then were erased")
         return search
@@ -130,34 +133,38 @@ class LakeSearch:
         name = stable_id(*(vector.tobytes().hex() for vector in given.values()))
         return self.answer(SearchRequest((Term("vector", name, vectors=given),), limit=limit, space=space))
 
-    def answer(self, request: SearchRequest) -> SearchResult:
-        """The best moments for a request. Errors: QueryError for what the model, the index or the filter cannot do."""
+    def answer(self, request: SearchRequest, budget: Budget | None = None) -> SearchResult:
+        """The best moments for a request, as many as its budget allows to find.
+
+        Errors: QueryError for what the model, the index or the filter cannot do.
+        """
         started = time.perf_counter()
         pin = self.pin_of(request)
         search = self if pin == self.pin else self.at(pin)
         searcher = search.rows.searcher.reachable()
         if searcher.is_partial:
             search = replace(search, rows=replace(search.rows, searcher=searcher))
-        return search._answer(request, started)
+        return search._answer(request, budget or Budget(), started)
 
     def _seeing(self, searcher: RowSearcher, pin: Pin) -> LakeSearch:
         rows, pin, gone = _live_rows(self.lake, searcher, self.config, pin)
         return replace(self, rows=rows, pin=pin, gone=gone)
 
-    def _answer(self, request: SearchRequest, started: float) -> SearchResult:
+    def _answer(self, request: SearchRequest, budget: Budget, started: float) -> SearchResult:
+        request.check_hits(request.limit or self.config.query.limit)
         asked = [*request.terms, *request.negative, *(exclusion.term for exclusion in request.excluded)]
-        terms = resolve_terms(asked, self.encoder, self.rows)
+        terms = resolve_terms(asked, self.encoder, self.rows, self.gone)
         query = join_terms(request, terms, self._spaces(request), list(self.rows.searcher.spaces))
-        allowed = self._allowed(request.filter) if request.filter.strip() else None
+        allowed = self._allowed(request, budget)
         encoded = time.perf_counter()
         if not self._spaces(request):
             query = replace(query, ranked_by=(strongest_space(query, self.rows, allowed),))
         find = CandidateFinder(self.rows, query, allowed)
-        moments, page_end, is_more = self._page(query, find)
+        moments, page_end, is_more = self._page(query, find, budget)
         if request.group_by:
-            moments = self._groups(query, moments, allowed)
+            moments = self._groups(query, moments, allowed, budget)
         hits = self._hits(moments, query.vectors, page_end.n_hits)
-        is_partial = self.rows.searcher.is_partial
+        is_partial = self.rows.searcher.is_partial or bool(budget.spent)
         ended = time.perf_counter()
         took = {"encode": encoded - started, "search": find.search_s, "columns": ended - encoded - find.search_s}
         stated = getattr(self.encoder, "match_score", None)  # an installed class of before has none
@@ -171,6 +178,8 @@ class LakeSearch:
             took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
             match=judge(hits, query, self.manifest, stated),
             partial=is_partial,
+            coverage=self._coverage(budget),
+            spent=budget.spent,
             cursor="" if is_partial or not is_more else replace(page_end, n_hits=page_end.n_hits + len(hits)).to_text(),
         )
 
@@ -182,9 +191,15 @@ class LakeSearch:
         space = request.space or chosen.space
         return () if space == "auto" else (space,)
 
-    def _allowed(self, text: str) -> Rows:
-        wanted = parse_filter(text)
-        return self.rows.where(wanted.rows, wanted.may_hold)
+    def _allowed(self, request: SearchRequest, budget: Budget) -> Rows | None:
+        """The rows that the filter lets through; None without one."""
+        is_given = request.filter.strip() if isinstance(request.filter, str) else True
+        return self.rows.where(parse_filter(request.filter), budget) if is_given else None
+
+    def _coverage(self, budget: Budget) -> float:
+        """The share of the rows that was looked at: shards may be out of reach, and a filter may have had no time."""
+        n_rows = len(self.rows)
+        return round((self.rows.searcher.n_rows + len(self.rows.fresh) - budget.unseen) / n_rows, 6) if n_rows else 1.0
 
     def _begin(self, request: SearchRequest) -> Cursor | None:
         """Where the page begins, if it is not the first.
@@ -203,15 +218,17 @@ class LakeSearch:
     def _name(self, request: SearchRequest) -> str:
         return request.name(self.config.query.model_dump_json())
 
-    def _page(self, query: JoinedQuery, find: CandidateFinder) -> tuple[list[Moment], Cursor, bool]:
+    def _page(self, query: JoinedQuery, find: CandidateFinder, budget: Budget) -> tuple[list[Moment], Cursor, bool]:
         """The moments behind the request's cursor, where the page ends, and whether there may be more."""
         request, drop = query.request, self.config.query.merge_drop
-        choose = partial(choose_moments, request=request, vectors=partial(self.rows.vectors, query.space))
+        vectors = partial(self.rows.vectors, query.space)
+        choose = partial(choose_moments, request=request, vectors=vectors, budget=budget)
         limit, end = request.limit or self.config.query.limit, self._begin(request)
         if end is None:
             start = max(self.config.query.candidates, limit) + len(query.own_segments)
-            end = Cursor(self.pin, self._name(request), first_round(find, choose, start, limit, drop), 0, 0)
-        order = choose(moments_in_rounds(find, end.first_round, drop))
+            first = first_round(find, choose, start, limit, drop, budget)
+            end = Cursor(self.pin, self._name(request), first, 0, 0)
+        order = choose(moments_in_rounds(find, end.first_round, drop, budget))
         gone = set(self.gone.to_pylist())
         page: list[Moment] = []
         for moment in islice(order, end.position, None):
@@ -222,15 +239,16 @@ class LakeSearch:
                 return page, end, True
         return page, end, False
 
-    def _groups(self, query: JoinedQuery, leaders: list[Moment], allowed: Rows | None) -> list[Moment]:
+    def _groups(self, query: JoinedQuery, leaders: list[Moment], allowed: Rows | None, budget: Budget) -> list[Moment]:
         """Of each leader's video the best moments that are chosen, those of one video behind each other."""
         videos = [leader.best.video_id for leader in leaders]
         theirs = self.rows.find("video_id", videos)
         theirs = theirs if allowed is None else np.intersect1d(theirs, allowed, assume_unique=True)
-        candidates, _ = CandidateFinder(self.rows, query, theirs)(len(theirs))
+        n = len(theirs) if budget.allows(len(theirs)) else min(len(theirs), budget.candidates)
+        candidates, _ = CandidateFinder(self.rows, query, theirs)(n)
         request = replace(query.request, group_by=None, per_video=query.request.group_size, group_size=1)
         moments = merge_moments(candidates, self.config.query.merge_drop)
-        chosen = list(choose_moments([moments], request, partial(self.rows.vectors, query.space)))
+        chosen = list(choose_moments([moments], request, partial(self.rows.vectors, query.space), budget))
         return sorted(chosen, key=lambda moment: videos.index(moment.best.video_id))
 
     def _hits(self, moments: list[Moment], vectors: dict[Space, Vector], before: int) -> tuple[Hit, ...]:

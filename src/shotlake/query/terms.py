@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from shotlake.embed.encoder import Encoder
 from shotlake.errors import QueryError, ShardsLost
@@ -46,8 +49,11 @@ class JoinedQuery:
         return Depth(self.kind, self.request.recall, self.request.time_limit_ms)
 
 
-def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows) -> list[TermVectors]:
-    """The vectors of every term; texts are embedded together. Errors: QueryError for unknown words or segments."""
+def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows, gone: pa.Array) -> list[TermVectors]:
+    """The vectors of every term; texts are embedded together. `gone`: videos of which no segment may be asked for.
+
+    Errors: QueryError for unknown words or segments.
+    """
     texts = [str(term.value) for term in terms if term.kind == "text"]
     embedded = encoder.embed_text(texts) if texts else {}
     by_text = iter(
@@ -61,9 +67,9 @@ def resolve_terms(terms: Sequence[Term], encoder: Encoder, rows: LiveRows) -> li
         elif term.kind == "text":
             resolved.append(next(by_text))
         elif term.kind == "segment":
-            resolved.append(_segment_vectors(str(term.value), rows))
+            resolved.append(_segment_vectors(str(term.value), rows, gone))
         else:
-            resolved.append(_given_vector(np.array(term.value, dtype=np.float32), rows))
+            resolved.append(_given_vector(np.array(term.value, dtype=np.float64), rows))
     return resolved
 
 
@@ -95,8 +101,10 @@ def join_terms(
     )
 
 
-def _segment_vectors(segment_id: str, rows: LiveRows) -> TermVectors:
+def _segment_vectors(segment_id: str, rows: LiveRows, gone: pa.Array) -> TermVectors:
     found = rows.find("segment_id", [segment_id])
+    if len(found) and len(gone) and pc.is_in(rows.columns(found[:1], ["video_id"])["video_id"], gone)[0].as_py():
+        found = found[:0]
     if not len(found) and rows.searcher.is_partial:
         raise ShardsLost(f"the segment {segment_id!r} may stand in shards that are being loaded again; try again")
     if not len(found):
@@ -105,8 +113,9 @@ def _segment_vectors(segment_id: str, rows: LiveRows) -> TermVectors:
     return {space: vector for space, vector in vectors.items() if vector.any()}
 
 
-def _given_vector(vector: Vector, rows: LiveRows) -> TermVectors:
+def _given_vector(vector: NDArray[np.float64], rows: LiveRows) -> TermVectors:
     dim = rows.manifest.plan.dim
     if len(vector) != dim or not vector.any():
         raise QueryError(f"a query vector of {len(vector)} numbers is given; {dim} are needed, not all of them 0")
-    return dict.fromkeys(rows.searcher.spaces, vector / np.linalg.norm(vector))
+    vector = vector / np.abs(vector).max()  # squares of very large or small numbers are none
+    return dict.fromkeys(rows.searcher.spaces, (vector / np.linalg.norm(vector)).astype(np.float32))

@@ -16,13 +16,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import shotlake
 from shotlake.config import ServeConfig
+from shotlake.query.budget import Budget
 from shotlake.query.result import SearchResult
 from shotlake.serve.body import SearchBody, parse_upload
 from shotlake.serve.files import FileKind, FileReader
 from shotlake.serve.guard import RequestGuard
 from shotlake.serve.live import LiveIndex
 from shotlake.serve.metrics import Metrics
-from shotlake.serve.problems import add_problem_handlers
+from shotlake.serve.problems import add_problem_handlers, plainly
 
 UPLOAD_PATH = "/v1/search:upload"
 
@@ -32,7 +33,7 @@ def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
     app = FastAPI(title="shotlake", version=shotlake.__version__, docs_url=None, redoc_url=None)
     metrics = Metrics(live)
     add_problem_handlers(app)
-    _add_routes(app, live, metrics, CapacityLimiter(config.concurrency))
+    _add_routes(app, live, metrics, CapacityLimiter(config.concurrency), config.answer_s)
 
     @app.middleware("http")
     async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -49,11 +50,11 @@ def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
     return app
 
 
-def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: CapacityLimiter) -> None:
+def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: CapacityLimiter, seconds: float) -> None:
     @app.post("/v1/search")
     async def search(body: SearchBody) -> dict[str, Any]:
         """Moments for a query, best first."""
-        found = await to_thread.run_sync(live.answer, body.to_request(), limiter=searches)
+        found = await to_thread.run_sync(live.answer, body.to_request(), Budget.lasting(seconds), limiter=searches)
         return found.to_json()
 
     @lru_cache(maxsize=1)
@@ -61,9 +62,9 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: Capac
         opened = live.current()
         return FileReader(opened.encoder, opened.config.decode)
 
-    def answer_file(content: bytes, kind: FileKind, weight: float, search: str) -> SearchResult:
+    def answer_file(content: bytes, kind: FileKind, weight: float, search: str, budget: Budget) -> SearchResult:
         body = parse_upload(search)
-        return live.answer(body.to_request(file_reader().read_bytes(content, kind, weight)))
+        return live.answer(body.to_request(file_reader().read_bytes(content, kind, weight)), budget)
 
     @app.post(UPLOAD_PATH)
     async def upload(
@@ -74,7 +75,8 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: Capac
     ) -> dict[str, Any]:
         """Moments that are like the file in the body: a picture, a sound or a clip, alone or with a query."""
         content = await request.body()
-        found = await to_thread.run_sync(answer_file, content, kind, weight, search, limiter=searches)
+        budget = Budget.lasting(seconds)
+        found = await to_thread.run_sync(answer_file, content, kind, weight, search, budget, limiter=searches)
         return found.to_json()
 
     @app.get("/v1/index")
@@ -91,7 +93,7 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: Capac
             "unindexed_rows": current.rows.fresh.counted,
             "recall_at_10": {space: manifest.recall_at_10(space) for space in manifest.spaces},
             "built_at": manifest.built_at.isoformat(),
-            "reload_error": {"code": error.code, "message": error.message} if error else None,
+            "reload_error": {"code": error.code, "message": plainly(error)} if error else None,
         }
 
     @app.get("/healthz")

@@ -69,6 +69,15 @@ Query = Annotated[
 ]
 
 
+Filter = Annotated[
+    Annotated[str, Field(max_length=2000)] | dict[str, Any],
+    Field(
+        description="such as: collection = news and has_audio; or the same as JSON",
+        examples=["collection = news", {"field": "collection", "op": "=", "value": "news"}],
+    ),
+]
+
+
 class UploadBody(BaseModel):
     """What goes with an uploaded file: a search whose query, if there is one, is joined to the file."""
 
@@ -76,7 +85,7 @@ class UploadBody(BaseModel):
     query: Query | None = None
     negative: Annotated[list[WeightedPart], Field(max_length=MAX_PARTS)] = []
     excluded: Annotated[list[ExcludedPart], Field(alias="not", max_length=MAX_PARTS)] = []
-    filter: Annotated[str, Field(max_length=2000, description="such as: collection = news and has_audio")] = ""
+    filter: Filter = ""
     space: Annotated[Literal[Space, "auto"], Field(description="space that ranks the moments")] | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="moments in the answer")] | None = None
     score_threshold: Annotated[float, Field(ge=-1000, le=1000)] | None = None

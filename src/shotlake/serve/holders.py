@@ -85,6 +85,12 @@ class HolderGroup:
         """The replicas that can be asked."""
         return tuple(self._ready)
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows they hold."""
+        first, end = self._rows
+        return end - first
+
     def wait(self) -> None:
         """Until every replica has loaded. Errors: what kept one from it."""
         for holder, loaded in self._loading:
@@ -119,7 +125,7 @@ class HolderGroup:
             if not holder:
                 return None
             try:
-                return _received(answer, self._config.timeout_s)
+                return _received(answer, self._config.answer_s)
             except ShardsLost as error:
                 self._replace(holder, error)
                 return self.ask(hidden, method, *arguments)()
@@ -159,4 +165,6 @@ def _received(answer: ray.ObjectRef, timeout_s: float | None = None) -> Any:
     except RayActorError as error:
         raise ShardsLost(f"a process that held shards of the index is gone: {error}") from error
     except GetTimeoutError as error:
-        raise Unavailable(f"shards of the index did not answer within {timeout_s:g} s (serve.timeout_s)") from error
+        raise Unavailable(
+            f"shards of the index did not answer within {timeout_s:g} s, 0.8 of serve.timeout_s"
+        ) from error

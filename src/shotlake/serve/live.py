@@ -13,7 +13,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from shotlake.errors import NoIndex, ShardsLost, ShotlakeError
+from shotlake.errors import NoIndex, ShardsLost, ShotlakeError, Unavailable
+from shotlake.query.budget import Budget
 from shotlake.query.cursor import Pin
 from shotlake.query.request import SearchRequest
 from shotlake.query.result import SearchResult
@@ -58,15 +59,21 @@ class LiveIndex:
         error = self.error or NoIndex("the index is still being loaded; try again in a moment")
         raise type(error)(error.message)
 
-    def answer(self, request: SearchRequest) -> SearchResult:
-        """Answer from the snapshot in use, or from that of the request's cursor or generation. Errors: QueryError."""
+    def answer(self, request: SearchRequest, budget: Budget | None = None) -> SearchResult:
+        """Answer from the snapshot in use, or from that of the request's cursor or generation.
+
+        Errors: QueryError, Unavailable if the time was over before it was its turn.
+        """
+        budget = budget or Budget()
+        if not budget.left_s:
+            raise Unavailable("other requests took all the time that this one had; try again in a moment")
         search = self.current()
         pin = search.pin_of(request)
         snapshot = search if pin == search.pin else self._snapshot(search, pin)
         try:
-            return snapshot.answer(request)
+            return snapshot.answer(request, budget)
         except ShardsLost:  # in the middle of a query; now it is known who is gone, and it begins without them
-            return snapshot.answer(request)
+            return snapshot.answer(request, budget)
 
     def _snapshot(self, search: LakeSearch, pin: Pin) -> LakeSearch:
         """The snapshot of a pin, without what was retired since; opened once, until something else is retired."""

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from shotlake.errors import IndexingError, PreflightError, QueryError, ShotlakeError, StoreError
 
 _log = logging.getLogger(__name__)
+DETAILS, WORDS = 16, 200  # errors in an answer, and letters of one
 _NOT_READY = (PreflightError, IndexingError, StoreError)  # nothing is wrong with the request; it may work later
 
 
@@ -38,14 +39,16 @@ def add_problem_handlers(app: FastAPI) -> None:
         status = 422 if isinstance(error, QueryError) else 503 if isinstance(error, _NOT_READY) else 500
         if status != 422:
             _log.error("request_id=%s code=%s message=%s", request.state.id, error.code, error.message)
-        return problem(request.state.id, status, error.code, error.message)
+        return problem(request.state.id, status, error.code, error.message if status == 422 else plainly(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        found = [{"field": _field(e["loc"]), "message": e["msg"]} for e in error.errors()]
-        if any(e["type"] == "json_invalid" for e in error.errors()):
+        told = error.errors()
+        if any(e["type"] == "json_invalid" for e in told):
             return problem(request.state.id, 400, "bad_json", "the body is not valid JSON")
-        detail = "; ".join(f"{e['field']}: {e['message']}" for e in found)
+        found = [{"field": _field(e["loc"]), "message": e["msg"][:WORDS]} for e in told[:DETAILS]]
+        more = f"; and {len(told) - DETAILS} more" if len(told) > DETAILS else ""
+        detail = "; ".join(f"{e['field']}: {e['message']}" for e in found) + more
         return problem(request.state.id, 422, "bad_request", detail, errors=found)
 
     @app.exception_handler(HTTPException)
@@ -56,5 +59,12 @@ def add_problem_handlers(app: FastAPI) -> None:
         return answer
 
 
+def plainly(error: ShotlakeError) -> str:
+    """What is wrong with the service, without what a stranger has no business to know, such as where the lake lies."""
+    kind = (type(error).__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return f"{kind[:1].lower()}{kind[1:]}; the log of the service says more under this code and request id"
+
+
 def _field(location: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in location if part != "body") or "body"
+    """Names come from the request, so they are as long as somebody likes."""
+    return ".".join(str(part) for part in location if part != "body")[:WORDS] or "body"

@@ -6,6 +6,7 @@ shards or raises ShardsLost; `reachable` gives a router that does without those 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 
 from shotlake.config import ServeConfig
 from shotlake.errors import ShardsLost
-from shotlake.index.columns import COLUMNS, RowPredicate
+from shotlake.index.columns import COLUMNS, RowCondition
 from shotlake.index.depth import TUNED_TEXT, Depth
-from shotlake.index.manifest import Manifest, Shard
+from shotlake.index.manifest import Manifest
 from shotlake.index.scan import Rows, Scores
 from shotlake.index.searcher import Searcher
 from shotlake.records import Space
@@ -54,6 +55,11 @@ class Router:
     def spaces(self) -> tuple[Space, ...]:
         """The spaces of the generation."""
         return tuple(self.manifest.spaces)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the shards that somebody holds."""
+        return sum(group.n_rows for group in self.groups)
 
     def sweep(self) -> None:
         """Have the holders drop the copies, on their machines, of what the lake has no more; nobody waits for it."""
@@ -110,9 +116,10 @@ class Router:
         """Ascending numbers of the rows whose column `name` is one of `values`, tombstones among them."""
         return np.concatenate(self._ask(self.groups, Searcher.find, lambda _: (name, values)))
 
-    def where(self, predicate: RowPredicate, may_hold: Callable[[Shard], bool] = lambda _: True) -> Rows:
-        """Ascending numbers of the rows for which `predicate(batch of columns)` is true, tombstones among them."""
-        return np.concatenate(self._ask(self.groups, Searcher.where, lambda _: (predicate, may_hold)))
+    def where(self, condition: RowCondition, seconds: float = math.inf) -> tuple[Rows, int]:
+        """As of a Searcher: the rows that fulfil a condition, and how many there was no time for."""
+        found = self._ask(self.groups, Searcher.where, lambda _: (condition, seconds))
+        return np.concatenate([rows for rows, _ in found]), sum(n_unseen for _, n_unseen in found)
 
     def _ask_owners(
         self, rows: Rows, method: Callable[..., Any], arguments: Callable[[Rows], tuple[Any, ...]]
