@@ -134,7 +134,7 @@ def bench_reference(world: Synthetic, searcher: Searcher) -> None:
         truth = Truth.load(searcher.files[searcher.manifest.spaces["fused"].truths[kind]])
         deep = 11 if kind == "segment" else world.n // 20
         rows = vectors.candidates(truth.queries, nprobe, min(deep, world.n))[1]
-        recall = float(truth.recall(rows)[:, -1].mean())
+        recall = float(truth.recall(rows, vectors.scores)[:, -1].mean())
         name = "raw recall@10 of the codes" if kind == "segment" else "coarse ceiling"
         note = f"{name} {recall:.3f} at nprobe {nprobe}, the reference {wanted}"
         report(f"index.reference.{kind}", abs(recall - wanted), bound, "max", "difference", note)

@@ -54,6 +54,22 @@ def test_an_exact_index_finds_what_brute_force_finds(vectors, tmp_path):
     assert manifest.recall_at_10("fused") == {"text": 1.0, "segment": 1.0}
 
 
+@pytest.mark.parametrize("config", [EXACT, IVF], ids=["exact", "pq"])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.75])
+def test_equal_rows_are_as_good_as_each_other(share, config, vectors, tmp_path):
+    """A still picture is many equal rows: whichever ten of them are found, nothing better was missed."""
+    still = np.random.default_rng(3).permutation(len(vectors))[: round(share * len(vectors))]
+    rows = vectors.copy()
+    rows[still] = rows[still[0]]
+    root = str(tmp_path / "index")
+    manifest = build(root, rows_of(rows), config)
+    for space in manifest.spaces.values():
+        for tuning in space.tuning.values():
+            assert tuning.chosen.lower_bound >= tuning.target
+            assert tuning.chosen.recall == 1 or config is IVF
+    publish(root, manifest)
+
+
 def test_the_stated_recall_holds_for_other_queries(sharded, vectors, tmp_path):
     root, manifest = sharded
     searcher = Searcher.load(root, manifest, tmp_path / "cache")

@@ -22,6 +22,10 @@ def collected(queries, vectors, ids=(), block=100):
     return truth
 
 
+def nobody_asks(queries, rows):
+    raise AssertionError("the rows that are kept say it")
+
+
 @pytest.mark.parametrize("block", [7, 100, 1000])
 def test_best_rows_are_those_of_brute_force(block):
     vectors, queries = clustered(500, 16, 1), clustered(30, 16, 2)
@@ -43,19 +47,40 @@ def test_recall_counts_equal_neighbours_and_grows_with_the_candidates():
     vectors = np.repeat(clustered(5, 8, 1), 4, axis=0)  # every vector four times
     truth = collected(vectors[:1], vectors)
     rows = np.argsort(-(vectors[:1] @ vectors.T), axis=1, kind="stable")
-    recall = truth.recall(rows)[0]
+    recall = truth.recall(rows, nobody_asks)[0]
     assert recall[9] == 1 and recall[4] == pytest.approx(0.5) and (np.diff(recall) >= 0).all()
     twins = np.flip(rows[:, :12], axis=1).copy()  # others of the same score may stand in
-    assert truth.recall(twins)[0, -1] == 1
-    assert truth.recall(np.array([[-1, -1]])).tolist() == [[0, 0]]
+    assert truth.recall(twins, nobody_asks)[0, -1] == 1
+    assert truth.recall(np.array([[-1, -1]]), nobody_asks).tolist() == [[0, 0]]
+
+
+def test_more_equal_rows_than_are_kept_count_by_their_scores():
+    vectors = clustered(300, 16, 1)
+    vectors[100:250] = vectors[100]
+    truth = collected(vectors[[100, 20]], vectors, ids=["s100", "s20"])
+    asked = []
+
+    def score(queries, rows):
+        asked.append(len(queries))
+        scores = np.einsum("qkd,qd->qk", vectors[rows], queries)
+        return np.where(rows < 0, -np.inf, scores).astype(np.float32)
+
+    others = np.stack([np.arange(200, 212), np.argsort(-(vectors @ vectors[20]), kind="stable")[:12]])
+    others[0, 3] = -1
+    recall = truth.recall(others, score)
+    assert recall[:, 10].tolist() == [1, 1] and recall[0, 3] == recall[0, 2] and asked == [1]
+    others[0] = np.arange(12)  # none of them is the still
+    assert truth.recall(others, score)[0, -1] == 0
+    others[0, 0] = 100  # the query's own row is not counted
+    assert truth.recall(others, score)[0, -1] == 0
 
 
 def test_fewer_rows_than_ten_can_all_be_found():
     vectors = clustered(3, 8, 1)
     truth = collected(vectors[:1], vectors, ids=["s0"])
-    assert truth.recall(np.array([[0, 1, 2]]))[0].tolist() == [0, 0.5, 1]
+    assert truth.recall(np.array([[0, 1, 2]]), nobody_asks)[0].tolist() == [0, 0.5, 1]
     alone = collected(vectors[:1], vectors[:1], ids=["s0"])
-    assert alone.recall(np.zeros((1, 1), np.int64))[0, 0] == 1
+    assert alone.recall(np.zeros((1, 1), np.int64), nobody_asks)[0, 0] == 1
 
 
 def test_retired_rows_leave_the_truth_of_the_others():

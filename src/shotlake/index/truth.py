@@ -1,12 +1,13 @@
 """What exact search would have found, collected block by block while rows are added, and kept beside the generation.
 
 A returned row counts if its exact score reaches the tenth best within 1e-6, so that equal neighbours may stand for each
-other. A query that is itself a row does not find itself. More than ten are kept, so that rows may be retired later.
+other, however many they are. A query that is itself a row does not find itself. More than ten are kept, so that rows
+may be retired later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from shotlake.records import Space
 K = 10
 KEPT = 32
 TIE = 1e-6
+TIED = 64  # queries whose candidates are scored at once
 _ANSWERS = ("own_rows", "scores", "rows", "floor")
 _ARRAYS = ("queries", *_ANSWERS)
+
+
+Score = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]]
 
 
 class Truth:
@@ -81,12 +86,21 @@ class Truth:
         self.own_rows[queries] = first_row + columns
         scores[queries, columns] = -np.inf
 
-    def recall(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Recall@10 [Q, n] of the first 1..n candidates [Q, n]: re-ranking is exact, so it keeps every good one."""
+    def recall(self, rows: NDArray[np.int64], score: Score) -> NDArray[np.float32]:
+        """Recall@10 [Q, n] of the first 1..n candidates [Q, n]: re-ranking is exact, so it keeps every good one.
+
+        Where more rows may be as good as the tenth best than are kept, as of a still picture, the candidates' own
+        scores say it: `score(queries [T, D], rows [T, n])` gives them, -inf for row -1.
+        """
         reachable = np.minimum((self.rows >= 0).sum(axis=1, keepdims=True), K)
         worst = np.take_along_axis(self.scores, np.maximum(reachable - 1, 0), axis=1)
         good_rows = np.where(self.scores >= worst - TIE, self.rows, -1)
         good = np.stack([np.isin(line, wanted[wanted >= 0]) for line, wanted in zip(rows, good_rows)])
+        tied = np.flatnonzero((self.scores[:, -1:] >= worst - TIE)[:, 0] & (self.rows[:, -1] >= 0))
+        for start in range(0, len(tied), TIED):
+            some = tied[start : start + TIED]
+            scores = score(self.queries[some], rows[some])
+            good[some] = (scores >= worst[some] - TIE) & (rows[some] != self.own_rows[some, None]) & (rows[some] >= 0)
         found = np.minimum(np.cumsum(good, axis=1), reachable)
         nothing_to_find = reachable == 0
         return np.asarray((found + nothing_to_find) / np.maximum(reachable, 1), dtype=np.float32)

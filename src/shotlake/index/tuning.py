@@ -52,7 +52,7 @@ def _measure(space: SpaceVectors, truth: Truth, nprobe: int, reranks: tuple[int,
     started = time.perf_counter()
     space.scores(truth.queries[:TIMED_QUERIES], rows[:TIMED_QUERIES])
     row_ms = (time.perf_counter() - started) * 1000 / rows[:TIMED_QUERIES].size
-    recalls = truth.recall(rows)
+    recalls = truth.recall(rows, space.scores)
     return [
         TunedPoint(
             nprobe=nprobe,
