@@ -91,6 +91,8 @@ def _say_result(result: SearchResult, narrowed: bool) -> None:
         say(f"no good match: the best score is {result.match.score:.3f}, a match has {result.match.threshold:.3f}")
     for line in hit_lines(result.hits):
         say(line)
+    if result.spent:
+        say(f"partial: the query has used up its {result.spent}; {result.coverage:.0%} of the rows were looked at")
     if not result.hits:
         say("no hit: nothing in the lake passes" if narrowed else "no hit: the lake has no segments")
     elif result.cursor:
