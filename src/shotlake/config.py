@@ -243,8 +243,14 @@ class ServeConfig(Section):
     max_body_bytes: Positive = Field(1_000_000, description="larger request bodies are refused")
     max_upload_bytes: Positive = Field(20_000_000, description="larger files in POST /v1/search:upload are refused")
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(30, description="a request is given up after this")
-    concurrency: Positive = Field(8, description="requests that are answered at the same time")
-    max_queued: Count = Field(64, description="requests that wait; more are sent away with 429")
+    concurrency: Positive = Field(8, description="searches that are answered at the same time")
+    upload_concurrency: Positive = Field(2, description="uploads that are answered at the same time")
+    max_queued: Count = Field(64, description="searches that wait, and uploads; more are sent away with 429")
+    body_s: Annotated[float, Field(gt=0, le=3600)] = Field(20, description="a body has to arrive within this")
+    max_held_bytes: Positive = Field(200_000_000, description="bytes of bodies in memory; more get a 503")
+    hosts: tuple[str, ...] = Field(
+        (), description="names that the service answers to, beside loopback; empty: any, where `host` is not loopback"
+    )
     holders: Count = Field(0, description="into so many parts the shards go, each to processes of its own; 0: none")
     holder_replicas: Positive = Field(2, description="processes that hold the same part; all but one may be lost")
 

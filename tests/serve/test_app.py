@@ -14,7 +14,8 @@ from shotlake.serve.live import LiveIndex
 def client_of(lake, **limits):
     live = LiveIndex(lambda: LakeSearch.open(lake.config.lake, lake.encoder, lake.config))
     live.refresh()
-    return TestClient(create_app(live, ServeConfig(**limits)), raise_server_exceptions=False)
+    app = create_app(live, ServeConfig(**limits))
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from tests.serve.test_app import assert_problem, client_of
 
+from shotlake.config import ServeConfig
 from shotlake.query.search import LakeSearch
 from shotlake.records import stable_id
 
@@ -75,13 +76,11 @@ def test_too_many_hits_and_vectors_of_any_size(client, full_lake):
         assert answer.status_code == 200 and abs(answer.json()["hits"][0]["score"]) <= 1.001
 
 
-def test_a_search_without_time_ends_with_what_it_has(full_lake):
-    client = client_of(full_lake, timeout_s=0.0001)
-    answer = client.post("/v1/search", json={"query": full_lake.captions[3], "filter": "start_s >= 0"})
-    if answer.status_code == 200:
-        assert answer.json()["partial"] and answer.json()["spent"] == "time"
-    else:
-        assert_problem(answer, 503, "unavailable")
+def test_a_search_whose_time_was_over_before_its_turn_is_not_begun(client, full_lake, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ServeConfig, "answer_s", 0.0)
+        problem = assert_problem(client.post("/v1/search", json={"query": full_lake.captions[3]}), 503, "unavailable")
+    assert problem["detail"]
 
 
 def test_what_is_wrong_with_the_service_names_no_path(client, full_lake, monkeypatch):

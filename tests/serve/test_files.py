@@ -150,7 +150,8 @@ def test_the_service_takes_a_file_and_joins_it_to_words(search, reader, scenes, 
     save_clip(tmp_path / "a.mp4", scenes[0])
     content = (tmp_path / "a.mp4").read_bytes()
     term = reader.read(tmp_path / "a.mp4", "clip")
-    with TestClient(create_app(live, ServeConfig(max_upload_bytes=len(content)))) as client:
+    app = create_app(live, ServeConfig(max_upload_bytes=len(content)))
+    with TestClient(app, base_url="http://localhost") as client:
 
         def upload(body=content, **parameters):
             return client.post("/v1/search:upload", content=body, params={"kind": "clip", **parameters})

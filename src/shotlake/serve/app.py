@@ -5,8 +5,6 @@ Every error is problem+json (`problems.py`); unknown fields are refused; a body 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -20,41 +18,35 @@ from shotlake.query.budget import Budget
 from shotlake.query.result import SearchResult
 from shotlake.serve.body import SearchBody, parse_upload
 from shotlake.serve.files import FileKind, FileReader
-from shotlake.serve.guard import RequestGuard
+from shotlake.serve.guard import UPLOAD_PATH, RequestGuard
 from shotlake.serve.live import LiveIndex
 from shotlake.serve.metrics import Metrics
 from shotlake.serve.problems import add_problem_handlers, plainly
 
-UPLOAD_PATH = "/v1/search:upload"
-
 
 def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
-    """The application over `live`, which somebody else refreshes. `config.concurrency` searches run side by side."""
+    """The application over `live`, which somebody else refreshes.
+
+    `config.concurrency` searches run side by side, and `config.upload_concurrency` uploads.
+    """
     app = FastAPI(title="shotlake", version=shotlake.__version__, docs_url=None, redoc_url=None)
     metrics = Metrics(live)
     add_problem_handlers(app)
-    _add_routes(app, live, metrics, CapacityLimiter(config.concurrency), config.answer_s)
+    _add_routes(app, live, metrics, config)
 
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        response = await call_next(request)
-        route = getattr(request.scope.get("route"), "path", "unknown")
-        metrics.observe(route, response.status_code, time.perf_counter() - started)
-        return response
-
-    # added last: the outermost
-    waiting = config.concurrency + config.max_queued
-    caps = {UPLOAD_PATH: config.max_upload_bytes}
-    app.add_middleware(RequestGuard, max_body_bytes=config.max_body_bytes, caps=caps, max_requests=waiting)
+    app.add_middleware(RequestGuard, config=config, observe=metrics.observe)  # added last: the outermost
     return app
 
 
-def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: CapacityLimiter, seconds: float) -> None:
+def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, config: ServeConfig) -> None:
+    searches, uploads = CapacityLimiter(config.concurrency), CapacityLimiter(config.upload_concurrency)
+
     @app.post("/v1/search")
     async def search(body: SearchBody) -> dict[str, Any]:
         """Moments for a query, best first."""
-        found = await to_thread.run_sync(live.answer, body.to_request(), Budget.lasting(seconds), limiter=searches)
+        found = await to_thread.run_sync(
+            live.answer, body.to_request(), Budget.lasting(config.answer_s), limiter=searches
+        )
         return found.to_json()
 
     @lru_cache(maxsize=1)
@@ -75,8 +67,8 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, searches: Capac
     ) -> dict[str, Any]:
         """Moments that are like the file in the body: a picture, a sound or a clip, alone or with a query."""
         content = await request.body()
-        budget = Budget.lasting(seconds)
-        found = await to_thread.run_sync(answer_file, content, kind, weight, search, budget, limiter=searches)
+        budget = Budget.lasting(config.answer_s)
+        found = await to_thread.run_sync(answer_file, content, kind, weight, search, budget, limiter=uploads)
         return found.to_json()
 
     @app.get("/v1/index")
