@@ -173,6 +173,7 @@ def test_the_command_answers_from_several_ivf_shards_and_ends_cleanly_on_a_signa
         while not (said and said[-1].startswith("ready at ")):
             said.append(process.stderr.readline())
             assert said[-1], f"it ended before it was ready: {''.join(said)}"
+        assert said[0].startswith(f"starting to serve {sharded_config.lake}; ")
         url = f"{said[-1].split()[2]}/v1/search"
         bodies = [{"query": query.text, "limit": 3} for query in queries]
         answers = [httpx.post(url, json=body, timeout=30).json()["hits"] for body in bodies]

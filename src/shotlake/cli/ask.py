@@ -11,7 +11,7 @@ from shotlake.cli import models
 from shotlake.cli.options import AsJson, ConfigFile, LakeRoot, Sets, load, log_to_stderr
 from shotlake.config import Config, field_paths
 from shotlake.records import Space
-from shotlake.terminal import clock, hit_lines, print_json, say
+from shotlake.terminal import clock, hit_lines, print_json, say, tell
 
 if TYPE_CHECKING:
     from shotlake.query.result import SearchResult
@@ -133,9 +133,10 @@ def near_duplicates(
 @app.command(epilog="Example: shotlake serve --lake ./lake --set serve.port=8080")
 def serve(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None) -> int:
     """Answer POST /v1/search on loopback until SIGINT or SIGTERM."""
-    from shotlake.serve.deployment import run_service
-
     tree = load(config, sets, lake)
+    tell(f"starting to serve {tree.lake}; another line follows when it is ready")
+    from shotlake.serve.deployment import run_service  # takes seconds
+
     log_to_stderr(False)
     return run_service(tree)
 
