@@ -20,8 +20,11 @@ from shotlake.flow.erasure import erase_videos
 from shotlake.flow.space import open_space
 from shotlake.index.default import DEFAULTS, default_space, set_default_space
 from shotlake.query.default import with_default_model
+from shotlake.query.request import SearchRequest, Term
 from shotlake.query.search import LakeSearch
 from shotlake.query.whole import WholeSearch
+from shotlake.serve.live import LiveIndex
+from shotlake.serve.opener import Opener
 
 COLOURS = "embed.model=python:tests.evaluate.toy.ColourEncoder"
 FINE, COARSE = (COLOURS, "index.min_queries=0"), (COLOURS, "embed.window_s=2", "index.min_queries=0")
@@ -84,6 +87,32 @@ def test_the_chosen_space_answers_until_another_is_chosen(lake: Path, capsys: py
     assert capsys.readouterr().out.count("*") == 1
     assert main(["search", "a red circle", "--lake", str(lake), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["index"]["embed_key"] == mini
+
+
+def test_a_service_follows_the_choice(lake: Path) -> None:
+    """From one model to another, and from one grid of a model to another."""
+    unnamed = load_config(None, [f"lake={lake}"], {})
+    fine, coarse, mini = key_of(lake, *FINE), key_of(lake, *COARSE), key_of(lake)
+    for config, choices in (
+        (unnamed, {fine: fine, mini: mini}),
+        (local_config(lake, COLOURS), {coarse: coarse, fine: fine}),
+    ):
+        opener = Opener(config)
+        live = LiveIndex(opener.open, opener.is_moved)
+        live.refresh()
+        for chosen, answers in choices.items():
+            cut_over(chosen, unnamed)
+            live.refresh()
+            words = "a red circle" if answers == mini else "red"
+            found = live.answer(SearchRequest((Term("text", words),)))
+            assert (found.embed_key, live.error) == (answers, None) and found.hits
+        loaded = live.current()
+        live.refresh()
+        assert live.current() is loaded  # nothing has changed
+    before = live.current()
+    (lake / "index" / DEFAULTS / "99.json").write_text("no pointer")
+    live.refresh()
+    assert live.error is not None and live.error.code == "corrupt_generation" and live.current() is before
 
 
 def test_what_cannot_answer_is_refused(made: Path, lake: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ Every error is problem+json (`problems.py`); unknown fields are refused; a body 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
@@ -14,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 import shotlake
 from shotlake.config import ServeConfig
+from shotlake.embed.encoder import Encoder
 from shotlake.query.budget import Budget
 from shotlake.query.result import SearchResult
 from shotlake.serve.body import SearchBody, parse_upload
@@ -49,10 +49,14 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, config: ServeCo
         )
         return found.to_json()
 
-    @lru_cache(maxsize=1)
+    readers: list[tuple[Encoder, FileReader]] = []
+
     def file_reader() -> FileReader:
+        """Made once, and again when another model answers."""
         opened = live.current()
-        return FileReader(opened.encoder, opened.config.decode)
+        if not readers or readers[0][0] is not opened.encoder:
+            readers[:] = [(opened.encoder, FileReader(opened.encoder, opened.config.decode))]
+        return readers[0][1]
 
     def answer_file(content: bytes, kind: FileKind, weight: float, search: str, budget: Budget) -> SearchResult:
         body = parse_upload(search)

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import ray
@@ -25,15 +24,11 @@ from ray.serve.schema import LoggingConfig
 
 from shotlake import storage
 from shotlake.config import Config, FlowConfig, ServeConfig
-from shotlake.embed.encoder import Encoder
-from shotlake.embed.load import load_encoder
 from shotlake.errors import ConfigError, NoIndex, ShotlakeError
 from shotlake.index.publish import list_embed_keys
-from shotlake.query.default import with_default_model
-from shotlake.query.search import LakeSearch
 from shotlake.serve.app import create_app
 from shotlake.serve.live import LiveIndex
-from shotlake.serve.router import Router
+from shotlake.serve.opener import Opener
 from shotlake.table.lake import Lake
 
 APPLICATION = "shotlake"
@@ -45,8 +40,8 @@ class SearchReplica:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._encoder: Encoder | None = None
-        self.live = LiveIndex(self._open)
+        opener = Opener(config)
+        self.live = LiveIndex(opener.open, opener.is_moved)
         self.live.refresh()
         threading.Thread(target=self._poll, name="poll", daemon=True).start()
 
@@ -56,13 +51,6 @@ class SearchReplica:
     def state(self) -> tuple[str, ShotlakeError | None]:
         """The generation in use, and what went wrong when the pointer was looked at last."""
         return self.live.generation, self.live.error
-
-    def _open(self) -> LakeSearch:
-        config = with_default_model(self._config)
-        self._encoder = self._encoder or load_encoder(config.embed, config.embed.device)
-        on_holders = partial(Router.load, cache_bytes=config.index.cache_bytes, config=config.serve)
-        load = on_holders if config.serve.holders else None
-        return LakeSearch.open(config.lake, self._encoder, config, load=load)
 
     def _poll(self) -> None:
         pause = threading.Event()

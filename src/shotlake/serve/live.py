@@ -28,11 +28,12 @@ KEPT_PINS = 4  # snapshots that a cursor or a pin asked for; those of one genera
 class LiveIndex:
     """Holds the newest snapshot that could be opened. Any thread may call any method.
 
-    `open_search` opens the first one and may raise whatever it likes; from then on `LakeSearch.refreshed` does.
+    `open_search` opens the first one and may raise whatever it likes; from then on `LakeSearch.refreshed` does, until
+    `is_moved` says that another space is to answer.
     """
 
-    def __init__(self, open_search: Callable[[], LakeSearch]) -> None:
-        self._open = open_search
+    def __init__(self, open_search: Callable[[], LakeSearch], is_moved: Callable[[], bool] = lambda: False) -> None:
+        self._open, self._is_moved = open_search, is_moved
         self._one_at_a_time = threading.Lock()
         self._search: LakeSearch | None = None
         self._pinned: OrderedDict[tuple[Pin, int], LakeSearch] = OrderedDict()
@@ -45,7 +46,8 @@ class LiveIndex:
         """Look at the lake again: the current generation, newer rows, retired videos."""
         with self._one_at_a_time:
             try:
-                self._swap(self._search.refreshed() if self._search else self._open())
+                stays = self._search and not self._is_moved()
+                self._swap(self._search.refreshed() if self._search and stays else self._open())
             except ShotlakeError as error:
                 self._keep(error)
             except Exception as error:  # noqa: BLE001 - whatever went wrong, the old snapshot still answers
