@@ -11,6 +11,7 @@ from shotlake.index.publish import rollback
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.search import LakeSearch
 from shotlake.serve.live import KEPT_PINS, LiveIndex
+from shotlake.serve.opener import Opener
 
 
 def live_on(lake):
@@ -84,6 +85,24 @@ def test_a_damaged_file_is_named_and_the_old_generation_kept(caption_lake, made)
                 assert isinstance(live.error, CorruptGeneration), (path, how)
                 assert path.relative_to(folder).as_posix() in live.error.message, (path, how)
             assert live.current().search(caption_lake.captions[3], 40).hits == before
+    live.refresh()
+    assert (live.generation, live.error) == (second, None)
+
+
+@pytest.mark.parametrize("name", ["ivf.faiss", "manifest.json", "2.json"])
+def test_after_a_restart_on_a_damaged_generation_the_last_good_one_answers(caption_lake, name):
+    first = caption_lake.grow(0, 40)
+    before = {path for path in Path(caption_lake.config.lake, "index").rglob(name) if path.is_file()}
+    second = caption_lake.grow(40, 40)
+    (path, *_) = {path for path in Path(caption_lake.config.lake, "index").rglob(name) if path.is_file()} - before
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    opener = Opener(caption_lake.config)
+    live = LiveIndex(opener.open, opener.is_moved)
+    live.refresh()
+    assert live.generation == first and isinstance(live.error, CorruptGeneration) and live.failed_reloads == 1
+    assert live.current().search(caption_lake.captions[3]).hits
+    path.write_bytes(whole)
     live.refresh()
     assert (live.generation, live.error) == (second, None)
 

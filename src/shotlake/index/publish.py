@@ -146,10 +146,15 @@ def stored_generation(index_root: str, embed_key: str, generation: str) -> Manif
     return parse_manifest(data, sha256(data), uri)
 
 
+def published_keys(index_root: str) -> set[str]:
+    """The embed_keys of which something was ever published, be it whole or not."""
+    return {name.split("/")[0] for name in storage.names(index_root) if f"/{POINTERS}/" in name}
+
+
 def list_embed_keys(index_root: str) -> list[str]:
     """The embed_keys that have a current generation: the default space, then the last published first."""
     published, chosen = {}, default_space(index_root)
-    for key in {name.split("/")[0] for name in storage.names(index_root) if f"/{POINTERS}/" in name}:
+    for key in published_keys(index_root):
         pointer = latest_pointer(index_root, key)
         if pointer:
             published[key] = pointer.published_at

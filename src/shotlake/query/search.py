@@ -67,15 +67,18 @@ class LakeSearch:
         config: Config,
         cache_dir: Path | None = None,
         load: LoadSearcher | None = None,
+        manifest: Manifest | None = None,
     ) -> LakeSearch:
-        """Load the current generation of the encoder's space; uses `config.query` and `config.index.unindexed_cap`.
+        """Load the current generation of the encoder's space, or that of a `manifest`.
+
+        Uses `config.query` and `config.index.unindexed_cap`.
 
         Errors: SourceMissing (no lake), NoIndex, BadModel (indexed by another model), CorruptGeneration, LakeFormat.
         """
         lake = Lake.open(lake_root)
         index_root = storage.join(lake.root, "index")
         load = load or partial(Searcher.load, cache_bytes=config.index.cache_bytes)
-        searcher = load(index_root, _generation_of(index_root, encoder), cache_dir)
+        searcher = load(index_root, manifest or _generation_of(index_root, encoder), cache_dir)
         searcher.sweep()
         return cls(lake, encoder, config, *_live_rows(lake, searcher, config, _newest(lake, searcher)), cache_dir, load)
 

@@ -46,8 +46,11 @@ class LiveIndex:
         """Look at the lake again: the current generation, newer rows, retired videos."""
         with self._one_at_a_time:
             try:
-                stays = self._search and not self._is_moved()
-                self._swap(self._search.refreshed() if self._search and stays else self._open())
+                if self._search and not self._is_moved():
+                    self._swap(self._search.refreshed())
+                else:
+                    self._swap(self._open())
+                    self._swap(self.current().refreshed())  # where an earlier one was opened, this says why
             except ShotlakeError as error:
                 self._keep(error)
             except Exception as error:  # noqa: BLE001 - whatever went wrong, the old snapshot still answers

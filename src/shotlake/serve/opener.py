@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from functools import partial
 
 from shotlake import storage
 from shotlake.config import Config, EmbedConfig
 from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
+from shotlake.errors import CorruptGeneration, NotFound
 from shotlake.index.default import default_space
+from shotlake.index.publish import list_generations, published_keys
 from shotlake.query.default import with_default_model
-from shotlake.query.search import LakeSearch
+from shotlake.query.search import LakeSearch, LoadSearcher
 from shotlake.serve.router import Router
+
+_log = logging.getLogger(__name__)
 
 
 class Opener:
@@ -29,9 +35,23 @@ class Opener:
             self._loaded = config.embed, load_encoder(config.embed, config.embed.device)
         on_holders = partial(Router.load, cache_bytes=config.index.cache_bytes, config=config.serve)
         load = on_holders if config.serve.holders else None
-        search = LakeSearch.open(config.lake, self._loaded[1], config, load=load)
+        search = self._whole(config, self._loaded[1], load)
         self._chosen = chosen
         return search
+
+    def _whole(self, config: Config, encoder: Encoder, load: LoadSearcher | None) -> LakeSearch:
+        """The current generation; where that is damaged, the last good one, until a look finds it whole."""
+        try:
+            return LakeSearch.open(config.lake, encoder, config, load=load)
+        except CorruptGeneration as damage:
+            root = storage.join(storage.normalise(config.lake), "index")
+            earlier = [manifest for key in published_keys(root) for manifest in reversed(list_generations(root, key))]
+            for manifest in (one for one in earlier if one.fingerprint == encoder.fingerprint):
+                with suppress(CorruptGeneration, NotFound):  # nor is that a good one
+                    search = LakeSearch.open(config.lake, encoder, config, load=load, manifest=manifest)
+                    _log.error("event=fell_back generation=%s because=%s", manifest.generation, damage.message)
+                    return search
+            raise
 
     def is_moved(self) -> bool:
         """Whether another space was chosen since (`shotlake models cutover`). Errors: CorruptGeneration."""
