@@ -44,7 +44,7 @@ def test_json_is_the_contract(tmp_path):
     lake = make_lake(tmp_path)
     index_lake(lake)
     tree = open_search(lake, tmp_path).search("segment 17", limit=2).to_json()
-    assert set(tree) == {"index", "took_ms", "partial", "match", "cursor", "hits"}
+    assert set(tree) == {"index", "took_ms", "partial", "coverage", "spent", "match", "cursor", "hits"}
     assert set(tree["index"]) == {"generation", "embed_key", "table_version", "unindexed_rows", "recall_at_10"}
     assert set(tree["index"]["recall_at_10"]) == {"text", "segment"}
     assert set(tree["took_ms"]) == {"encode", "search", "columns", "total"}

@@ -34,14 +34,15 @@ def test_children_and_their_children_count_living_or_not() -> None:
 def test_who_has_lost_its_parent_still_counts() -> None:
     tree = ProcessTree()
     before_s = tree.cpu_s()
-    program = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-S', '-c', {CHILD!r}])\ninput()"
+    begins = f"subprocess.Popen([sys.executable, '-S', '-c', {CHILD!r}])\nprint('begun', flush=True)"
+    program = f"import subprocess, sys\n{begins}\ninput()"
     parent = subprocess.Popen([sys.executable, "-S", "-c", program], **PIPES)
-    tree_seen_s = 0.0
-    while tree_seen_s < 0.1:
-        tree_seen_s = tree.cpu_s() - before_s
+    said = {parent.stdout.readline()}  # the child lives
+    tree.cpu_s()  # and was seen while it had a parent
     parent.kill()
     parent.wait()
-    assert parent.stdout.readline() == b"done\n"
+    said.add(parent.stdout.readline())
+    assert said == {b"begun\n", b"done\n"}
     assert tree.cpu_s() - before_s >= 0.25
     parent.stdin.close()
 
