@@ -42,9 +42,11 @@ def copies(lake: Lake, signs: Signs) -> dict[str, str]:
     units = units.filter(pc.invert(pc.is_in(units["video_id"], erased_videos(lake))))
     hashed = [content for content in pc.unique(units["content_sha256"]).to_pylist() if signs.is_erased_content(content)]
     videos = lake.read("videos", ["video_id", "uri", "etag", "size_bytes"], pc.starts_with(pc.field("uri"), "s3://"))
-    videos = videos.group_by(videos.column_names).aggregate([])
     tagged = [
-        row["video_id"] for row in videos.to_pylist() if signs.has_etag(row["uri"], row["etag"], row["size_bytes"])
+        row["video_id"]
+        for batch in videos.to_batches(max_chunksize=65_536)  # as Python objects a whole archive is too much
+        for row in batch.to_pylist()
+        if signs.has_etag(row["uri"], row["etag"], row["size_bytes"])
     ]
     is_copy = pc.or_(
         pc.is_in(units["content_sha256"], pa.array(hashed, pa.string())),

@@ -64,7 +64,7 @@ class Signs:
 
     def has_etag(self, uri: str, etag: str, size_bytes: int) -> bool:
         """True if an object of a store with this etag and size was erased; etags of local files say nothing."""
-        known = bool(self.etags and etag) and storage.is_remote(uri)
+        known = bool(self.etags and etag and size_bytes) and storage.is_remote(uri)  # empty objects are all the same
         return known and _hash(self.secret, "etag", f"{size_bytes} {etag}") in self.etags
 
 
@@ -102,7 +102,7 @@ class Tombstones:
     def look(self) -> bool:
         """Read what was erased since the last look; True if there was something."""
         names = storage.names(storage.join(self.lake_root, FOLDER))
-        self._done = {int(name.removesuffix(".done")) for name in names if name.endswith(".done")}
+        before, self._done = self._done, {int(name.removesuffix(".done")) for name in names if name.endswith(".done")}
         numbers = [int(name.removesuffix(".json")) for name in names if name.endswith(".json")]
         new = [number for number in numbers if number not in self._entries]
         for number in new:
@@ -110,6 +110,7 @@ class Tombstones:
         if new:
             self.number = max(numbers)
             self._secret = self._secret or _read_secret(self.lake_root)
+        if new or (self._entries and before != self._done):
             self.signs = self._signs()
         return bool(new)
 
@@ -168,7 +169,7 @@ class Tombstones:
         if video.content_sha256:
             entry["content"] = _hash(self._secret, "content", video.content_sha256)
             entry["size"] = _hash(self._secret, "size", str(video.size_bytes))
-        if video.etag and storage.is_remote(video.uri):
+        if video.etag and video.size_bytes and storage.is_remote(video.uri):
             entry["etag"] = _hash(self._secret, "etag", f"{video.size_bytes} {video.etag}")
         if video.is_copy:
             entry["is_copy"] = True
@@ -193,7 +194,10 @@ class Tombstones:
         return {uri: number for number, entry in lifted for uri in entry["uris"]}
 
     def _signs(self) -> Signs:
-        """A content that was erased under several names may come back under each as soon as it may under one."""
+        """A content that was erased under several names may come back under each as soon as it may under one.
+
+        The name of a copy is sought until nothing is left of it; then it may stand for another content.
+        """
         back = self._came_back()
         erased = [
             (n, video) for n, entry in self._entries.items() if entry["kind"] == "erase" for video in entry["videos"]
@@ -210,7 +214,9 @@ class Tombstones:
                 v[name] for n, v in erased if name in v and back.get(v["uri"], 0) < n and back.get(v[told], 0) < n
             )
 
-        return Signs(self._secret, those("uri"), those("content"), those("size"), those("etag"))
+        free = {v["uri"] for n, v in erased if v.get("is_copy") and n in self._done}
+        held = {v["uri"] for n, v in erased if not (v.get("is_copy") and n in self._done)}
+        return Signs(self._secret, those("uri") - (free - held), those("content"), those("size"), those("etag"))
 
     def _uri(self, name: str) -> str:
         return storage.join(self.lake_root, FOLDER, name)
