@@ -178,6 +178,48 @@ def test_a_copy_that_is_committed_beside_an_erasure_is_found(
     assert set(segments(config, "uri")["uri"].to_pylist()) == {str(kept)}
 
 
+def test_a_copy_that_a_run_finds_at_its_commit_comes_back_with_its_original(
+    done: tuple[Path, Config],
+) -> None:
+    """Nothing in the lake says which content the copy had but the run that let go of it."""
+    folder, config = done
+    victim, kept = sorted(folder.iterdir())
+    copy = Path(shutil.copy(victim, folder / "a copy.mp4"))
+    erase = once("probe", 1, lambda: erase_videos(str(victim), None, "request 10", config) and None)
+    report = backfill([str(folder)], config, erase, build=False)
+    assert report.ledger.skips == {"erased": 1} and report.ledger.balanced
+    assert maintain_lake(config)["erasures"] == "done"
+    assert names_in(config, str(copy)) == names_in(config, str(victim)) == []
+    assert unerase_video(str(victim), config) == {"videos": 2}
+    assert run(folder, config).ledger.videos["indexed"] == 2
+    assert set(segments(config, "uri")["uri"].to_pylist()) == {str(path) for path in (victim, kept, copy)}
+
+
+def test_a_copy_that_a_killed_run_has_begun_is_erased_by_the_next(
+    done: tuple[Path, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed, and the run dies before it says that the content was erased."""
+    from shotlake.flow import watch
+
+    folder, config = done
+    victim, kept = sorted(folder.iterdir())
+    copy = Path(shutil.copy(victim, folder / "a copy.mp4"))
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(watch, "erase_copies", die)
+        erase = once("probe", 1, lambda: erase_videos(str(victim), None, "request 11", config) and None)
+        backfill([str(folder)], config, erase, build=False)
+    assert names_in(config, str(copy))
+    assert run(folder, config).ledger.skips == {"erased": 2}
+    assert names_in(config, str(copy)) == []
+    assert unerase_video(str(victim), config) == {"videos": 2}
+    assert run(folder, config).ledger.videos["indexed"] == 2
+    assert set(segments(config, "uri")["uri"].to_pylist()) == {str(path) for path in (victim, kept, copy)}
+
+
 def test_a_moved_archive_does_not_bring_it_back(done: tuple[Path, Config], tmp_path: Path) -> None:
     folder, config = done
     victim, _ = sorted(folder.iterdir())

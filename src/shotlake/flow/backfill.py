@@ -65,7 +65,7 @@ def backfill(
                             progress("videos", run.ledger.n_done, run.ledger.videos["listed"])
                         run.end_wave()
                 supersede(found, run)  # a changed object's old rows, once the new ones are in
-        if run.has_erased:
+        if run.watch.has_copies:
             finish_erasures(lake, config)
         run.pool()  # a row a video and scene, of its segments
         if build and (run.has_news or is_behind(config, space)):

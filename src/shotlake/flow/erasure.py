@@ -21,7 +21,7 @@ from shotlake.config import Config
 from shotlake.errors import LeaseHeld, SourceMissing, UsageError
 from shotlake.flow.build_index import build_index
 from shotlake.flow.forget import forget_videos, index_traces
-from shotlake.flow.run import new_run_id
+from shotlake.flow.run_id import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.table.erase import (
     Swept,

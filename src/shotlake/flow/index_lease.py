@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from shotlake.config import Config
 from shotlake.errors import CorruptGeneration, LeaseHeld
 from shotlake.flow.index_source import index_root
-from shotlake.flow.run import new_run_id
+from shotlake.flow.run_id import new_run_id
 from shotlake.index.forget import holds
 from shotlake.index.manifest import Manifest
 from shotlake.table.lake import Lake

@@ -81,14 +81,12 @@ def plan_wave(wave: list[Video], root: str, run: Run) -> Plan:
 
 def _not_erased(wave: list[Video], found: Probes, run: Run) -> list[Video]:
     """Without those whose content was erased under another name; nothing is written of them."""
-    kept = []
-    for video in wave:
-        failed = found.failed.get(video.video_id)
-        if failed is not None and failed.code == ErasedContent.code:
-            run.ledger.skip_erased()
-        else:
-            kept.append(video)
-    return kept
+    erased = [outcome for outcome in found.failed.values() if outcome.code == ErasedContent.code]
+    for _ in erased:
+        run.ledger.skip_erased()
+    run.watch.found_again(erased)
+    names = {outcome.unit.video.video_id for outcome in erased}
+    return [video for video in wave if video.video_id not in names]
 
 
 def probe(wave: list[Video], key: str, config: Config, signs: Signs = NOTHING) -> Probes:
@@ -102,7 +100,8 @@ def probe(wave: list[Video], key: str, config: Config, signs: Signs = NOTHING) -
         video_id = unit.video.video_id
         if found.code:
             retryable = found.code in RETRYABLE_CODES
-            failed[video_id] = UnitOutcome(unit, "failed", 0, 0, (), found.code, found.message, retryable)
+            outcome = UnitOutcome(unit, "failed", 0, 0, (), found.code, found.message, retryable)
+            failed[video_id] = replace(outcome, content_sha256=found.content_sha256 or None)
         else:
             media[video_id] = found.media
     return Probes(media, failed, used)

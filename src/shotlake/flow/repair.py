@@ -19,7 +19,7 @@ from shotlake.config import Config
 from shotlake.errors import CorruptGeneration, LakeFormat, NotFound, ShotlakeError
 from shotlake.flow.erasure import finish_erasures
 from shotlake.flow.index_source import index_root
-from shotlake.flow.run import new_run_id
+from shotlake.flow.run_id import new_run_id
 from shotlake.index.default import DEFAULTS, DefaultPointer
 from shotlake.index.manifest import COLUMNS_NAME, MANIFEST_NAME, parse_manifest
 from shotlake.index.publish import POINTERS, Pointer, _read_pointer, rollback

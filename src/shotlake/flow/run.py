@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from shotlake.flow.ledger import Ledger, UnitTally, add_usage
 from shotlake.flow.pooled import pool_in_ray, pool_videos
 from shotlake.flow.pools import Job, Machines, Report, cluster, machines, pools_of
 from shotlake.flow.portions import Scope
+from shotlake.flow.run_id import new_run_id
 from shotlake.flow.run_report import RunReport, RunStatus
 from shotlake.flow.space import VectorSpace
 from shotlake.flow.steps import provenance
@@ -36,7 +36,6 @@ from shotlake.report.meter import Meter
 from shotlake.report.prices import PriceBook, load_prices
 from shotlake.report.tree import ProcessTree
 from shotlake.table.committer import Committer
-from shotlake.table.erase import record_erasure
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.outcomes import recover
@@ -72,7 +71,6 @@ class Run:
         self._status: RunStatus = "complete"
         self._tally = UnitTally()
         self.watch = ErasureWatch(lake, self.ledger)
-        self.has_erased = False  # content that was erased came in under another name
         self._lease: Lease | None = None
         self._committer: Committer | None = None
         self._clock, self._cpu_start = time.monotonic(), time.process_time()
@@ -250,13 +248,10 @@ class Run:
             return
         for outcome in self._committer.take_lost():
             self.ledger.defer_unit(outcome)
-        for outcome in self._committer.take_dropped():
+        dropped = self._committer.take_dropped()
+        for outcome in dropped:
             self.ledger.drop_unit(outcome)
-            video = outcome.unit.video
-            if not self.watch.tombstones.signs.is_erased(video.uri):  # its content was, under another name
-                reason = "the content of an erased video"
-                record_erasure(self.lake, {video.video_id: video.uri}, new_run_id(), reason=reason, are_copies=True)
-                self.has_erased = bool(self.watch.look())
+        self.watch.let_go(dropped)
 
     def _acknowledge(self) -> None:
         if self._committer and self._lease:
@@ -353,11 +348,6 @@ class Run:
         overheads = {"startup": self._startup_s, "head": head_s, "idle": self._idle_s}
         rows: pa.Table = table_of(COSTS, cost_rows(report.cost, charged, overheads))
         self.lake.append("costs", rows, (f"{self.run_id}/costs", 1))
-
-
-def new_run_id() -> str:
-    """A name that sorts by time and is never given twice."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
 
 
 def check_prices(config: Config, roots: Sequence[str]) -> PriceBook:

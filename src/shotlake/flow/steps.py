@@ -66,20 +66,21 @@ class Probed:
     media: MediaInfo
     code: str
     message: str
+    content_sha256: str  # "" unless the object was read as a whole
     usage: Usage
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Probed:
         """One row of `probe_batch`."""
         media, usage = media_from_json(str(row["media"])), Usage(**json.loads(row["usage"]))
-        return cls(media, str(row["code"]), str(row["message"]), usage)
+        return cls(media, str(row["code"]), str(row["message"]), str(row["content_sha256"]), usage)
 
 
 def probe_batch(batch: Batch, config: DecodeConfig, signs: Signs = NOTHING) -> Batch:
-    """unit [B] JSON, one a video -> unit, media, code, message, usage [B]."""
+    """unit [B] JSON, one a video -> unit, media, code, message, content_sha256, usage [B]."""
     with VideoProber(config) as prober:
         rows = [(str(text), *_probe_one(work_unit_from_json(str(text)), prober, signs)) for text in batch["unit"]]
-    names = ("unit", "media", "code", "message", "usage")
+    names = ("unit", "media", "code", "message", "content_sha256", "usage")
     return {name: np.array(values, dtype=object) for name, values in zip(names, zip(*rows))}
 
 
@@ -89,32 +90,34 @@ def probed_rows(batch: Batch) -> Iterator[Probed]:
         yield Probed.of(dict(zip(batch, values)))
 
 
-def _probe_one(unit: WorkUnit, prober: VideoProber, signs: Signs) -> tuple[str, str, str, str]:
-    media, code, message = MediaInfo(), "", ""
+def _probe_one(unit: WorkUnit, prober: VideoProber, signs: Signs) -> tuple[str, str, str, str, str]:
+    media, code, message, content = MediaInfo(), "", "", ""
     meter = Meter("thread")
     with meter:
         try:
-            check_not_erased(unit.video, signs)
+            content = erased_content(unit.video, signs)
+            if content:
+                raise ErasedContent("an object of this content was erased; `shotlake unerase` takes its uri")
             media = prober(unit.video)
         except ShotlakeError as error:
             if error.policy is Policy.ABORT:
                 raise
             code, message = error.code, error.message
-    return media_to_json(media), code, message, json.dumps(asdict(meter.usage + prober.usage))
+    return media_to_json(media), code, message, content, json.dumps(asdict(meter.usage + prober.usage))
 
 
-def check_not_erased(video: Video, signs: Signs) -> None:
-    """Errors: ErasedContent if the object has the content of one that was erased under another name.
+def erased_content(video: Video, signs: Signs) -> str:
+    """The hash of an object's content if that was erased, under whatever name; "" if it was not.
 
     Only an object of the same size is read for it.
     """
     if not signs.may_be_erased(video.size_bytes):
-        return
+        return ""
     with storage.open_object(video.uri, video.etag, video.size_bytes) as reader:
         while reader.read(storage.BLOCK_BYTES):
             pass
-        if signs.is_erased_content(reader.content_sha256):
-            raise ErasedContent("an object of this content was erased; `shotlake unerase` takes its uri")
+        content = reader.content_sha256 or ""
+        return content if signs.is_erased_content(content) else ""
 
 
 class DecodeUnits:

@@ -16,7 +16,7 @@ from shotlake.errors import SourceMissing
 from shotlake.flow.erasure import finish_erasures
 from shotlake.flow.forget import tidy_indexes
 from shotlake.flow.pooled import pool_videos
-from shotlake.flow.run import new_run_id
+from shotlake.flow.run_id import new_run_id
 from shotlake.flow.space import open_space
 from shotlake.table.committer import Committer
 from shotlake.table.erase import record_erasure

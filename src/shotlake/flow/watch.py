@@ -6,14 +6,19 @@ erased videos is at work any more: at once, or at the end of the wave that they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shotlake.flow.ledger import Ledger
-from shotlake.records import Video
+from shotlake.flow.run_id import new_run_id
+from shotlake.records import UnitOutcome, Video
 from shotlake.table.committer import Committer
+from shotlake.table.erase import erase_copies
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
-from shotlake.table.tombstones import Signs, Tombstones
+from shotlake.table.tombstones import ErasedVideo, Signs, Tombstones
 
 
 class ErasureWatch:
@@ -21,7 +26,8 @@ class ErasureWatch:
 
     def __init__(self, lake: Lake, ledger: Ledger) -> None:
         self.tombstones = Tombstones.of(lake.root)
-        self._ledger = ledger
+        self.has_copies = False  # something of a content that was erased came in under another name
+        self._lake, self._ledger = lake, ledger
         self._wave: list[Video] = []
 
     def look(self) -> Signs:
@@ -46,6 +52,32 @@ class ErasureWatch:
     def end_wave(self) -> None:
         """Nothing is at work any more."""
         self._wave = []
+
+    def let_go(self, dropped: Sequence[UnitOutcome]) -> None:
+        """Say of units that were dropped because of their content that their videos are erased as well.
+
+        Other units of theirs may be in the lake, and nothing there may tell which content they are of.
+        """
+        signs = self.tombstones.signs
+        self._erase([outcome for outcome in dropped if not signs.is_erased(outcome.unit.video.uri)])
+
+    def found_again(self, skipped: Sequence[UnitOutcome]) -> None:
+        """The same of objects that are skipped, if a run of before had begun with them and was killed."""
+        ids = pa.array([outcome.unit.video.video_id for outcome in skipped], pa.string())
+        if not len(ids):
+            return
+        begun = set(self._lake.read("videos", ["video_id"], pc.field("video_id").isin(ids))["video_id"].to_pylist())
+        self._erase([outcome for outcome in skipped if outcome.unit.video.video_id in begun])
+
+    def _erase(self, outcomes: Sequence[UnitOutcome]) -> None:
+        found = {
+            video.video_id: ErasedVideo(video.video_id, video.uri, video.etag, video.size_bytes, outcome.content_sha256)
+            for outcome in outcomes
+            for video in [outcome.unit.video]
+        }
+        if found:
+            erase_copies(self._lake, found.values(), new_run_id())
+            self.has_copies = bool(self.look())
 
     def acknowledge(self, committer: Committer, lease: Lease) -> None:
         """Tell who erases how far the run is rid of erased videos, unless some are at work."""

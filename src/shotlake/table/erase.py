@@ -49,24 +49,19 @@ class Swept:
 
 
 def record_erasure(
-    lake: Lake,
-    videos: Mapping[str, str],
-    erasure_id: str,
-    requested_by: str = "",
-    reason: str = "",
-    are_copies: bool = False,
+    lake: Lake, videos: Mapping[str, str], erasure_id: str, requested_by: str = "", reason: str = ""
 ) -> int:
     """Say that videos (uri by video_id) are erased: from now on nobody shows them and no run commits them.
 
-    Gives the number of the erasure. The row in `erasures` keeps who, when and how many, no content. `are_copies`: they
-    are erased because of their content only, and come back with it.
+    Gives the number of the erasure. The row in `erasures` keeps who, when and how many, no content.
     """
-    described = (replace(video, is_copy=are_copies) for video in _described(lake, videos))
-    number = Tombstones.of(lake.root).add(erasure_id, described)
-    _retire(lake, videos, erasure_id)
-    _tell(lake, erasure_id, requested_by, reason, len(videos), Swept())
-    log.info("erasure_id=%s number=%d videos=%d", erasure_id, number, len(videos))
-    return number
+    return _record(lake, list(_described(lake, videos)), erasure_id, requested_by, reason)
+
+
+def erase_copies(lake: Lake, videos: Iterable[ErasedVideo], erasure_id: str) -> int:
+    """Say that videos are erased because of their content only, that of an erased one: they come back with it."""
+    are_copies = [replace(video, is_copy=True) for video in videos]
+    return _record(lake, are_copies, erasure_id, "", "the content of an erased video")
 
 
 def record_copies(lake: Lake, erasure_id: str) -> dict[str, str]:
@@ -76,7 +71,7 @@ def record_copies(lake: Lake, erasure_id: str) -> dict[str, str]:
     """
     found = copies(lake, Tombstones.of(lake.root).signs)
     if found:
-        record_erasure(lake, found, erasure_id, reason="the content of an erased video", are_copies=True)
+        erase_copies(lake, _described(lake, found), erasure_id)
     return found
 
 
@@ -153,6 +148,14 @@ class Writers:
             alive.append((holder, found, since if found == beat else now))
         self._alive = alive
         return [holder.owner.run_id for holder, _, _ in alive]
+
+
+def _record(lake: Lake, videos: Sequence[ErasedVideo], erasure_id: str, requested_by: str, reason: str) -> int:
+    number = Tombstones.of(lake.root).add(erasure_id, videos)
+    _retire(lake, [video.video_id for video in videos], erasure_id)
+    _tell(lake, erasure_id, requested_by, reason, len(videos), Swept())
+    log.info("erasure_id=%s number=%d videos=%d", erasure_id, number, len(videos))
+    return number
 
 
 def _described(lake: Lake, videos: Mapping[str, str]) -> Iterable[ErasedVideo]:
