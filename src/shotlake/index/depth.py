@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from shotlake.index.filtered import stated_recall
 from shotlake.index.manifest import Manifest, QueryKind, TunedPoint
 from shotlake.records import Space
 
@@ -44,10 +45,18 @@ def point_for(manifest: Manifest, space: Space, depth: Depth) -> TunedPoint:
     return max(within, key=lambda point: (point.lower_bound, -point.ms))
 
 
-def recall_at_10(manifest: Manifest, space: Space, depth: Depth) -> dict[QueryKind, float]:
-    """The recall that was measured where queries of each kind are answered that ask for so much."""
+def recall_at_10(
+    manifest: Manifest, space: Space, depth: Depth, n_allowed: int | None = None
+) -> dict[QueryKind, float]:
+    """The recall that was measured where queries of each kind are answered that ask for so much.
+
+    `n_allowed`: how many rows of the generation their filter lets through; None without a filter.
+    """
     kinds = manifest.spaces[space].tuning
-    return {kind: point_for(manifest, space, replace(depth, kind=kind)).recall for kind in kinds}
+    points = {kind: point_for(manifest, space, replace(depth, kind=kind)) for kind in kinds}
+    if n_allowed is None:
+        return {kind: point.recall for kind, point in points.items()}
+    return {kind: stated_recall(kinds[kind], points[kind], manifest.n_rows, n_allowed) for kind in kinds}
 
 
 def cheapest(curve: Sequence[TunedPoint], target: float, rows_per_list: float) -> TunedPoint:

@@ -61,14 +61,31 @@ class MatchScore(Part):
     false_share: float
 
 
+class FilteredRecall(Part):
+    """Recall@10 at the chosen point, with its lower 95% bound, under a filter that lets a `share` of the rows through:
+    drawn at random, or a run of neighbours in the table, such as those of one collection.
+    """
+
+    by: Literal["random", "run"]
+    share: float
+    recall: float
+    lower_bound: float
+
+
 class Tuning(Part):
-    """How good one kind of query is in one space: which queries were measured, the curve, and the point chosen."""
+    """How good one kind of query is in one space: which queries were measured, the curve, and the point chosen.
+
+    `filtered`: the same under filters, of which queries look `reach` times as far; empty where every row that a filter
+    lets through is scored, and of generations of before.
+    """
 
     source: str
     n_queries: int
     target: float
     chosen: TunedPoint
     curve: tuple[TunedPoint, ...]
+    reach: float = 1.0
+    filtered: tuple[FilteredRecall, ...] = ()
     strong: float = 0.0  # the best exact score that one in twenty of the queries exceeds
     match: MatchScore | None = None  # None: the scores do not tell matches from the rest
 

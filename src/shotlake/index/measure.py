@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shotlake.config import IndexConfig
 from shotlake.index.draft import Draft
+from shotlake.index.filtered import with_filters
 from shotlake.index.manifest import File, QueryKind, Tuning
 from shotlake.index.scan import SpaceVectors
 from shotlake.index.truth import Truth
@@ -40,6 +41,8 @@ def measure(
         "text": (text_source, config.target_recall),
         "segment": ("rows of the table", config.target_recall_segment),
     }
-    tuning = {kind: tune(vectors, truths[kind], *sources[kind]) for kind in sources}
+    tuning = {
+        kind: with_filters(vectors, truths[kind], tune(vectors, truths[kind], *sources[kind])) for kind in sources
+    }
     stored = {kind: draft.put(truth.save, f"{space}/truth-{kind}.npz") for kind, truth in truths.items()}
     return Measured(tuning, {kind: file.path for kind, file in stored.items()}, tuple(stored.values()))

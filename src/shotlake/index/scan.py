@@ -6,9 +6,10 @@ search, so that threads may share it; faiss parameters travel with the call.
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shotlake.index.lists import join_lists, share_quantiser
+from shotlake.index.selection import ListCounts, Selection
 from shotlake.index.training import padded
 
 BRUTE_FORCE_ROWS = 200_000  # an allowed set up to this size is scored exactly, without the index
 BLOCK_ROWS = 16_384
+WIDER = 4  # times as many lists, where those before hold too few rows
 CACHED_ROWS = 256  # of them, those that are scored together: as float32 they stay in a core's own cache
 JOINED_ROWS = 20_000_000  # the lists of several shards with so many rows in all are joined in memory
 
@@ -68,6 +71,11 @@ def widened(rows: NDArray[np.float16]) -> Scores:
 
 _SIGN_EXPONENT_FRACTION = np.uint32(0x8FFFE000).astype(np.int32)
 _BIAS = np.float32(2.0 ** (127 - 15))
+
+
+def threads_for(queries: Scores) -> AbstractContextManager[None]:
+    """One thread for one query, else all of them."""
+    return one_thread() if len(queries) == 1 else nullcontext()
 
 
 @contextmanager
@@ -142,33 +150,79 @@ class SpaceVectors:
         """The same shards, in which the rows `hidden` are never found."""
         return SpaceVectors(self._trained, self.shards, hidden, self._scans)
 
+    def live(self, rows: Rows) -> Rows:
+        """Those of ascending row numbers that can be found."""
+        return rows if self._hidden is None else np.setdiff1d(rows, self._hidden, assume_unique=True)
+
     def search(
-        self, queries: Scores, k: int, nprobe: int, rerank: int, allowed: Rows | None = None
+        self,
+        queries: Scores,
+        k: int,
+        nprobe: int,
+        rerank: int,
+        allowed: Rows | None = None,
+        reach: float = 1.0,
     ) -> tuple[Scores, Rows]:
-        """The `k` best rows [Q, k] with exact scores, of all or of the `allowed` ones (ascending row numbers)."""
+        """The `k` best rows [Q, k] with exact scores, of all or of the `allowed` ones (ascending row numbers).
+
+        Of allowed rows as many are looked at as of all without a filter, `reach` times; or every one, where they are
+        few. So lists that hold few of them cost a query nothing but time.
+        """
         if allowed is not None:
-            if self._hidden is not None:
-                allowed = np.setdiff1d(allowed, self._hidden, assume_unique=True)
+            allowed = self.live(allowed)
             if len(allowed) <= BRUTE_FORCE_ROWS:
-                return self._brute_force(queries, k, allowed)
-        reachable = self.n_rows if allowed is None else len(allowed)
+                return self.exactly(queries, k, allowed)
+            return self._search_allowed(queries, k, nprobe, rerank, allowed, reach)
+        reachable = self.n_rows
         while True:
-            rows = self.candidates(queries, nprobe, min(max(k, rerank), reachable), allowed)[1]
+            rows = self.candidates(queries, nprobe, min(max(k, rerank), reachable))[1]
             full = bool((rows[:, : min(k, reachable)] >= 0).all())
             if full or nprobe >= self.nlist:
                 break
             nprobe = min(nprobe * 4, self.nlist)  # the probed lists hold too few rows: never a short answer
         return _best(self.scores(queries, rows), rows, k)
 
-    def candidates(self, queries: Scores, nprobe: int, n: int, allowed: Rows | None = None) -> tuple[Scores, Rows]:
+    def _search_allowed(
+        self, queries: Scores, k: int, nprobe: int, rerank: int, allowed: Rows, reach: float
+    ) -> tuple[Scores, Rows]:
+        wide, selections = padded(queries, self.quantiser.d), self._selections(allowed)
+        n, n_lists = min(max(k, rerank), len(allowed)), 0
+        while True:
+            with threads_for(wide):
+                coarse, lists = self._nearest_lists(wide, min(nprobe, self.nlist), selections, len(allowed), reach)
+                rows = self._scan(wide, coarse, lists, n, selections)[1]
+            n_lists, before = int((lists >= 0).sum()), n_lists
+            if n_lists == before or bool((rows[:, : min(k, n)] >= 0).all()):  # no list holds a row without a vector
+                return _best(self.scores(queries, rows), rows, k)
+            reach *= WIDER
+
+    def _nearest_lists(
+        self, queries: Scores, nprobe: int, selections: list[Selection], n_allowed: int, reach: float
+    ) -> tuple[Scores, Rows]:
+        """Of each query the nearest lists [Q, L] in which as many rows are allowed as its `nprobe` nearest hold in all,
+        `reach` times; -1 behind them.
+        """
+        share = n_allowed / self.n_rows
+        n, counts = (
+            min(self.nlist, math.ceil(nprobe * reach / share)),
+            ListCounts([part.index for part in self._scans], selections),
+        )
+        while True:
+            coarse, lists = self.quantiser.search(queries, n)
+            wanted = reach * counts.rows(lists[:, :nprobe]).sum(axis=1, keepdims=True)
+            seen = np.cumsum(counts.allowed(lists), axis=1)
+            if n >= self.nlist or bool((seen[:, -1:] >= wanted).all()):
+                break
+            n = min(self.nlist, n * WIDER)
+        before = np.pad(seen[:, :-1], ((0, 0), (1, 0)))
+        return coarse, np.where(before < wanted, lists, -1)
+
+    def candidates(self, queries: Scores, nprobe: int, n: int) -> tuple[Scores, Rows]:
         """The `n` rows with the best approximate scores, best first, both [Q, n]."""
-        probes = min(nprobe, self.nlist)
         queries = padded(queries, self.quantiser.d)
-        selections = self._visible if allowed is None else self._selections(allowed)
-        if len(queries) > 1:
-            return self._scan(queries, probes, n, selections)
-        with one_thread():
-            return self._scan(queries, probes, n, selections)
+        with threads_for(queries):
+            coarse, lists = self.quantiser.search(queries, min(nprobe, self.nlist))
+            return self._scan(queries, coarse, lists, n, self._visible)
 
     def scores(self, queries: Scores, rows: Rows) -> Scores:
         """Exact scores [Q, R] of the rows [Q, R]; -inf where the row is -1 or has no vector in this space."""
@@ -193,11 +247,13 @@ class SpaceVectors:
             vectors[mine] = widened(shard.rows[rows[mine] - shard.first_row])
         return vectors
 
-    def _scan(self, queries: Scores, probes: int, n: int, selections: list[_Selection]) -> tuple[Scores, Rows]:
-        coarse, lists = self.quantiser.search(queries, probes)
+    def _scan(
+        self, queries: Scores, coarse: Scores, lists: Rows, n: int, selections: list[Selection]
+    ) -> tuple[Scores, Rows]:
+        """Candidates out of the lists [Q, L], whose centroids have the `coarse` scores [Q, L]; of -1 none."""
         scores = np.full((len(self._scans), len(queries), n), -np.inf, dtype=np.float32)
         rows = np.full(scores.shape, -1, dtype=np.int64)
-        parameters = self._parameters(nprobe=probes)
+        parameters = self._parameters(nprobe=lists.shape[1])
         address = faiss.swig_ptr
         given = address(queries), n, address(lists), address(coarse)
         for number, (part, selection) in enumerate(zip(self._scans, selections)):
@@ -213,17 +269,18 @@ class SpaceVectors:
             return scores[0], rows[0]
         return _best(np.concatenate(scores, axis=1), np.concatenate(rows, axis=1), n)
 
-    def _selections(self, rows: Rows | None, inverted: bool = False) -> list[_Selection]:
+    def _selections(self, rows: Rows | None, inverted: bool = False) -> list[Selection]:
         if rows is None:
-            return [_Selection() for _ in self._scans]
+            return [Selection() for _ in self._scans]
         end = self._scans[-1].first_row + self._scans[-1].n_rows
         edges = np.searchsorted(rows, [*(part.first_row for part in self._scans), end])
         return [
-            _Selection(rows[lower:upper] - part.first_row, part.n_rows, inverted)
+            Selection(rows[lower:upper] - part.first_row, part.n_rows, inverted)
             for part, lower, upper in zip(self._scans, edges[:-1], edges[1:])
         ]
 
-    def _brute_force(self, queries: Scores, k: int, allowed: Rows) -> tuple[Scores, Rows]:
+    def exactly(self, queries: Scores, k: int, allowed: Rows) -> tuple[Scores, Rows]:
+        """As `search`, by the score of every row that is `allowed`."""
         best = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
         for start in range(0, len(allowed), BLOCK_ROWS):
             rows = allowed[start : start + BLOCK_ROWS]
@@ -242,23 +299,6 @@ class SpaceVectors:
             unsure = np.flatnonzero((found == 0).all(axis=0))
             found[:, unsure[~vectors[unsure].any(axis=1)]] = -np.inf
         return scores
-
-
-class _Selection:
-    """Which rows of a shard may be found; keeps the bitmap alive that faiss only points to."""
-
-    def __init__(self, offsets: Rows | None = None, n_rows: int = 0, inverted: bool = False) -> None:
-        self.selector: faiss.IDSelector | None = None
-        self.empty = False
-        if offsets is None or (inverted and not len(offsets)):
-            return
-        bits = np.zeros(n_rows, dtype=np.bool_)
-        bits[offsets] = True
-        if inverted:
-            bits = ~bits
-        self.empty = not bits.any()
-        self._bitmap = np.packbits(bits, bitorder="little")
-        self.selector = faiss.IDSelectorBitmap(self._bitmap)
 
 
 def _best(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:

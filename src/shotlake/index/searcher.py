@@ -93,8 +93,9 @@ class Searcher:
 
         `allowed`: ascending row numbers to choose from. Errors: QueryError for a space that the generation has not.
         """
-        point = self.point(space, depth)
-        return self._vectors(space).search(queries, k, point.nprobe, point.rerank, allowed)
+        point, vectors = self.point(space, depth), self._vectors(space)
+        reach = self.manifest.spaces[space].tuning[depth.kind].reach
+        return vectors.search(queries, k, point.nprobe, point.rerank, allowed, reach)
 
     def point(self, space: Space, depth: Depth = TUNED_TEXT) -> TunedPoint:
         """The measured (nprobe, R) that answers queries of this depth."""

@@ -177,7 +177,7 @@ class LakeSearch:
             embed_key=self.manifest.embed_key,
             table_version=self.manifest.table_version,
             unindexed_rows=self.rows.fresh.counted,
-            recall_at_10=recall_at_10(self.manifest, query.space, query.depth),
+            recall_at_10=recall_at_10(self.manifest, query.space, query.depth, self._n_indexed(allowed)),
             took_ms={name: round(s * 1000, 2) for name, s in (took | {"total": ended - started}).items()},
             match=judge(hits, query, self.manifest, stated),
             partial=is_partial,
@@ -198,6 +198,10 @@ class LakeSearch:
         """The rows that the filter lets through; None without one."""
         is_given = request.filter.strip() if isinstance(request.filter, str) else True
         return self.rows.where(parse_filter(request.filter), budget) if is_given else None
+
+    def _n_indexed(self, allowed: Rows | None) -> int | None:
+        """How many of the allowed rows are in the generation; newer ones are scored exactly."""
+        return None if allowed is None else int(np.searchsorted(allowed, self.manifest.n_rows))
 
     def _coverage(self, budget: Budget) -> float:
         """The share of the rows that was looked at: shards may be out of reach, and a filter may have had no time."""
