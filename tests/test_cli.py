@@ -111,7 +111,7 @@ def test_search_json_has_the_documented_keys(demo_lake, capsys: pytest.CaptureFi
     assert set(answer["took_ms"]) >= {"encode", "search", "columns", "total"}
     assert len(answer["hits"]) == 2
     assert set(answer["hits"][0]) == {
-        "rank", "score", "video_uri", "start_s", "end_s", "segment_ids", "scores",
+        "rank", "score", "video_uri", "start_s", "end_s", "n_segments", "segment_ids", "scores",
     }  # fmt: skip
 
 

@@ -301,7 +301,7 @@ QueryVectors = dict[Space, NDArray[np.float32]]  # each [Q, D], unit length; one
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer: a moment of a video, made of one or more neighbouring segments."""
+    """One answer: a moment of a video, made of `n_segments` neighbouring segments, of which it names at most 100."""
 
     rank: int
     score: float
@@ -310,6 +310,7 @@ class Hit:
     end_us: int
     segment_ids: tuple[str, ...]
     scores: dict[Space, float | None]
+    n_segments: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """The hit as `search --json` and `POST /v1/search` give it; seconds, rounded to milliseconds."""
@@ -319,6 +320,7 @@ class Hit:
             "video_uri": self.video_uri,
             "start_s": round(self.start_us / 1e6, 3),
             "end_s": round(self.end_us / 1e6, 3),
+            "n_segments": self.n_segments,
             "segment_ids": list(self.segment_ids),
             "scores": self.scores,
         }

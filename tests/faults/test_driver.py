@@ -67,7 +67,7 @@ def test_killed_at_a_marked_point(point: str, archive: Path, lake: Config, conve
 @pytest.mark.ray
 @pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.long), pytest.param(10, marks=pytest.mark.slow)])
 def test_the_whole_group_killed_at_random_moments(kills: int, archive: Path, lake: Config, converges: Callable) -> None:
-    """`kill -9` of the job, which has new files, and of all that it started; two seconds later it is submitted again."""
+    """`kill -9` of the job, once it has new files, and of all that it started; two seconds later it runs again."""
     chance, progress, killed = random.Random(3), [], 0
     for _ in range(kills):
         before = data_files(lake)

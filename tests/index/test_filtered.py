@@ -1,4 +1,4 @@
-"""Under a filter the recall that is stated is had, also of filters that were not measured and of rows of another kind."""
+"""The recall that is stated under a filter is had: of filters that were not measured, of rows of another kind."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import toy_lake
 from toy_lake import CONFIG, KEY, SEGMENTS_PER_VIDEO, WORLD, ToyEncoder, add_rows, index_lake, make_lake, retire
 
 from shotlake.config import IndexConfig
@@ -136,7 +137,7 @@ def test_a_cursor_belongs_to_its_query(lake):
 
 
 def test_a_cursor_that_was_shortened_or_changed_is_no_cursor():
-    cursor = Cursor(Pin("g", 3, 4), "q", 200, 10, 12)
+    cursor = Cursor(Pin("g", 3, 4), "q", 10, 12)
     text = cursor.to_text()
     assert parse_cursor(text) == cursor
     for wrong in (text[:-2], text[:-1] + ("A" if text[-1] != "A" else "B"), "page2", "é", "AAAA"):
@@ -161,6 +162,50 @@ def test_groups_are_the_best_videos_with_their_best_moments(lake):
     late = replace(request, filter="start_s >= 10", limit=4)
     best_late = np.argsort(-scores[:, 5:].max(axis=1), kind="stable")[:4]
     assert [hit.video_uri for hit in search.answer(late).hits[::3]] == [f"/archive/{video}.mp4" for video in best_late]
+
+
+def drifting(n: int) -> np.ndarray:
+    """Vectors that change slowly, so that neighbours are alike."""
+    steps = np.random.default_rng(8).standard_normal((n, WORLD.shape[1]))
+    walk = np.array([steps[max(0, k - 6) : k + 1].sum(axis=0) for k in range(n)])
+    return (walk / np.linalg.norm(walk, axis=1, keepdims=True)).astype(np.float32)
+
+
+def moments(results) -> list[tuple]:
+    hits = [hit for result in results for hit in result.hits]
+    return [(hit.video_uri, hit.start_us, hit.end_us, hit.segment_ids, hit.n_segments) for hit in hits]
+
+
+@pytest.mark.parametrize("index", [IndexConfig(min_queries=50), APPROXIMATE], ids=["exact", "pq"])
+def test_moments_do_not_depend_on_the_limit(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(toy_lake, "WORLD", drifting(900))
+    lake = make_lake(tmp_path, 880)
+    index_lake(lake, index)
+    add_rows(lake, 880, 20, run="run-2")
+    config = UNMERGED.model_copy(update={"query": UNMERGED.query.model_copy(update={"merge_drop": 0.4})})
+    search = open_search(lake, config)
+    for number in (5, 300, 885):
+        asked = SearchRequest((Term("text", f"segment {number}"),))
+        whole = moments([search.answer(replace(asked, limit=200))])
+        assert any(len(moment[3]) > 1 for moment in whole)
+        for limit in (1, 3, 10, 67):
+            assert moments([search.answer(replace(asked, limit=limit))]) == whole[:limit]
+        assert moments(pages(search, asked, [13]))[:200] == whole
+
+
+def test_a_run_of_equal_segments_is_one_entry(tmp_path, monkeypatch):
+    """A camera that sees nothing for hours: of 3,000 candidates one moment, of which some ids are named."""
+    world = drifting(3_400)
+    world[200:3_200] = world[200]
+    monkeypatch.setattr(toy_lake, "WORLD", world)
+    monkeypatch.setattr(toy_lake, "SEGMENTS_PER_VIDEO", 3_400)
+    lake = make_lake(tmp_path, 3_400)
+    index_lake(lake)
+    found = open_search(lake).answer(SearchRequest((Term("text", "segment 1000"),), limit=10))
+    first = found.hits[0]
+    assert (first.n_segments, len(first.segment_ids), first.start_us, first.end_us) == (3_000, 100, 400e6, 6_400e6)
+    assert len(found.hits) == 10 and all(hit.n_segments < 100 for hit in found.hits[1:])
+    assert len(str(found.to_json())) < 20_000
 
 
 @pytest.mark.parametrize(

@@ -1,56 +1,79 @@
-"""Merging is arithmetic: every candidate in one moment, grown from the best over touching neighbours."""
+"""Moments grow from their best segment over touching neighbours, each segment in one at the most."""
 
 from __future__ import annotations
 
 import random
 
-from shotlake.query.moments import Candidate, merge_moments
+import numpy as np
+
+from shotlake.query.moments import BLOCK, Stretch, Timeline
 
 
-def segment(row: int, score: float, start: int, end: int, video: str = "a") -> Candidate:
-    return Candidate(row, score, f"s{row}", video, f"/{video}.mp4", start, end)
+def timeline(*segments: tuple[float, int, int]) -> Timeline:
+    """Of (score, start, end); row k is the k-th that is given."""
+    scores = np.array([score for score, _, _ in segments], np.float32)
+    starts, ends = (np.array([segment[k] for segment in segments], np.int64) for k in (1, 2))
+    return Timeline(np.arange(len(segments)), starts, ends, lambda rows: scores[rows])
 
 
-def ranges(moments):
-    return [(m.best.uri, m.start_us, m.end_us, m.best.score) for m in moments]
+def grown(line: Timeline, order: list[int], drop: float) -> list[list[int]]:
+    """The rows of the moments of rows in this order."""
+    return [line.rows[each.first : each.last + 1].tolist() for row in order for each in line.grow(row, drop)]
 
 
 def test_touching_neighbours_within_the_drop_become_one_moment():
-    found = [segment(0, 0.9, 10, 20), segment(1, 0.85, 20, 30), segment(2, 0.5, 30, 40), segment(3, 0.82, 0, 10)]
-    moments = merge_moments(found, drop=0.1)
-    assert ranges(moments) == [("/a.mp4", 0, 30, 0.9), ("/a.mp4", 30, 40, 0.5)]
-    assert [c.row for c in moments[0].segments] == [3, 0, 1]
+    line = timeline((0.9, 10, 20), (0.85, 20, 30), (0.5, 30, 40), (0.82, 0, 10))
+    assert grown(line, [0, 1, 3, 2], 0.1) == [[3, 0, 1], [2]]
 
 
 def test_the_drop_is_counted_from_the_best_not_from_the_neighbour():
-    found = [segment(k, 0.9 - 0.06 * k, 10 * k, 10 * k + 10) for k in range(4)]
-    assert [len(m.segments) for m in merge_moments(found, drop=0.1)] == [2, 2]
+    line = timeline(*((0.9 - 0.06 * k, 10 * k, 10 * k + 10) for k in range(4)))
+    assert grown(line, [0, 1, 2, 3], 0.1) == [[0, 1], [2, 3]]
 
 
-def test_a_gap_or_another_video_separates():
-    found = [segment(0, 0.9, 0, 10), segment(1, 0.9, 11, 20), segment(2, 0.9, 10, 20, "b")]
-    assert len(merge_moments(found, drop=2)) == 3
+def test_a_gap_separates():
+    assert grown(timeline((0.9, 0, 10), (0.9, 11, 20)), [0, 1], 2) == [[0], [1]]
 
 
-def test_overlapping_windows_merge_and_end_with_the_last():
-    found = [segment(0, 0.8, 0, 100), segment(1, 0.9, 50, 90)]
-    assert ranges(merge_moments(found, drop=0.2)) == [("/a.mp4", 0, 100, 0.9)]
+def test_overlapping_windows_join():
+    assert grown(timeline((0.8, 0, 100), (0.9, 50, 90)), [1, 0], 0.2) == [[0, 1]]
 
 
 def test_a_zero_drop_still_joins_equal_scores():
-    found = [segment(0, 0.5, 0, 10), segment(1, 0.5, 10, 20), segment(2, 0.4, 20, 30)]
-    assert [len(m.segments) for m in merge_moments(found, drop=0)] == [2, 1]
+    assert grown(timeline((0.5, 0, 10), (0.5, 10, 20), (0.4, 20, 30)), [0, 1, 2], 0) == [[0, 1], [2]]
 
 
-def test_order_of_candidates_does_not_matter_and_none_is_lost():
+def test_no_segment_is_in_two_moments_and_none_is_lost():
     rng = random.Random(3)
-    found = [segment(k, rng.random(), 10 * (k // 3), 10 * (k // 3) + 15, "abc"[k % 3]) for k in range(60)]
-    first = merge_moments(found, drop=0.3)
-    rng.shuffle(found)
-    assert merge_moments(found, drop=0.3) == first
-    assert sorted(c.row for m in first for c in m.segments) == list(range(60))
-    assert [m.best.score for m in first] == sorted((m.best.score for m in first), reverse=True)
+    line = timeline(*((rng.random(), 10 * k, 10 * k + 15) for k in range(3 * BLOCK)))
+    order = sorted(range(3 * BLOCK), key=lambda row: -line.score_of(row))
+    found = grown(line, order, 0.3)
+    assert sorted(row for rows in found for row in rows) == list(range(3 * BLOCK))
 
 
-def test_no_candidates_no_moments():
-    assert merge_moments([], drop=0.1) == []
+def test_a_better_neighbour_that_was_not_found_is_the_best_one():
+    scores = ((0.7, 0, 10), (0.8, 10, 20), (0.9, 20, 30), (0.86, 30, 40), (0.81, 40, 50))
+    assert timeline(*scores).grow(1, 0.1) == [Stretch(1, 4, 2)] == timeline(*scores).grow(2, 0.1)
+    assert timeline(*scores).grow(1, 0.15, climbs=False) == [Stretch(0, 4, 1)]
+
+
+def test_a_row_that_is_too_far_below_its_better_neighbour_has_a_moment_of_its_own():
+    assert timeline((0.5, 0, 10), (0.7, 10, 20), (0.5, 20, 30)).grow(2, 0.1) == [Stretch(1, 1, 1), Stretch(2, 2, 2)]
+
+
+def test_what_no_moment_may_hold_ends_it():
+    line = timeline((0.9, 0, 10), (-np.inf, 10, 20), (0.9, 20, 30))
+    assert grown(line, [0, 2], 2) == [[0], [2]]
+
+
+def test_of_a_long_run_only_what_is_looked_at_is_scored():
+    asked: list[int] = []
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        asked.extend(rows.tolist())
+        return np.where(rows < 5_000, 0.9, 0.1).astype(np.float32)
+
+    starts = np.arange(100_000) * 10
+    line = Timeline(np.arange(100_000), starts, starts + 10, score)
+    assert line.grow(4_000, 0.1) == [Stretch(0, 4_999, 4_000)]
+    assert len(asked) == len(set(asked)) <= 5_000 + BLOCK

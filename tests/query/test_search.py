@@ -48,7 +48,16 @@ def test_json_is_the_contract(tmp_path):
     assert set(tree["index"]) == {"generation", "embed_key", "table_version", "unindexed_rows", "recall_at_10"}
     assert set(tree["index"]["recall_at_10"]) == {"text", "segment"}
     assert set(tree["took_ms"]) == {"encode", "search", "columns", "total"}
-    assert set(tree["hits"][0]) == {"rank", "score", "video_uri", "start_s", "end_s", "segment_ids", "scores"}
+    assert set(tree["hits"][0]) == {
+        "rank",
+        "score",
+        "video_uri",
+        "start_s",
+        "end_s",
+        "n_segments",
+        "segment_ids",
+        "scores",
+    }
     assert (tree["hits"][0]["start_s"], tree["hits"][0]["end_s"]) == (14.0, 16.0)
 
 

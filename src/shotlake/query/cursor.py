@@ -32,13 +32,10 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Behind `position` of a query's moments (or videos), of which `n_hits` hits were shown. `query` names the query;
-    `first_round` is how many candidates the order of its moments begins with.
-    """
+    """Behind `position` of a query's moments (or videos), of which `n_hits` hits were shown; `query` names it."""
 
     pin: Pin
     query: str
-    first_round: int
     position: int
     n_hits: int
 
@@ -46,7 +43,7 @@ class Cursor:
         """Letters, digits, - and _."""
         pin = self.pin
         fields = [pin.generation, pin.units_version, pin.retired_version, self.query]
-        body = json.dumps([*fields, self.first_round, self.position, self.n_hits], separators=(",", ":"))
+        body = json.dumps([*fields, self.position, self.n_hits], separators=(",", ":"))
         return base64.urlsafe_b64encode(f"{_check(body)}{body}".encode()).decode().rstrip("=")
 
 
@@ -62,22 +59,20 @@ def parse_cursor(text: str) -> Cursor:
         raise QueryError(f"{text[:20]!r} is no cursor; give that of an answer, unchanged, or none") from None
 
 
-def _cursor(generation: Any, units: Any, retired: Any, query: Any, first_round: Any, *place: Any) -> Cursor:
+def _cursor(generation: Any, units: Any, retired: Any, query: Any, position: Any, n_hits: Any) -> Cursor:
     """Anybody can write a text of this form, so nothing in it is believed. Errors: ValueError, TypeError."""
-    position, n_hits = place
     for name, limit in ((generation, 100), (query, 64)):
         if not (isinstance(name, str) and 0 < len(name) <= limit):
             raise ValueError(name)
     for number, least, most in (
         (0 if units is None else units, 0, _MOST_VERSIONS),
         (retired, 0, _MOST_VERSIONS),
-        (first_round, 1, MAX_CANDIDATES),
         (position, 0, MAX_CANDIDATES),
         (n_hits, 0, MAX_CANDIDATES),
     ):
         if type(number) is not int or not least <= number <= most:
             raise ValueError(number)
-    return Cursor(Pin(generation, units, retired), query, first_round, position, n_hits)
+    return Cursor(Pin(generation, units, retired), query, position, n_hits)
 
 
 def _check(body: str) -> str:

@@ -140,6 +140,13 @@ class LiveRows:
         wanted = pa.array(list(values), pa.string())
         return self.where(OneOf(name, wanted), Budget())
 
+    def of_videos(self, video_ids: Iterable[str]) -> Rows:
+        """Ascending numbers of the live rows of some videos."""
+        wanted = pa.array(list(video_ids), pa.string())
+        indexed = np.setdiff1d(self.searcher.find("video_id", wanted), self.hidden, assume_unique=True)
+        newer = np.flatnonzero(np.asarray(pc.is_in(self.fresh.columns["video_id"], value_set=wanted)))
+        return np.concatenate([indexed, self.manifest.n_rows + newer])
+
     def where(self, condition: RowCondition, budget: Budget) -> Rows:
         """Ascending numbers of the live rows that fulfil a condition, of as many rows as there is time for."""
         indexed, n_unseen = self.searcher.where(condition, budget.left_s)

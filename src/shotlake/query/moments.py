@@ -1,19 +1,28 @@
-"""Neighbouring segments of a video become one moment. Pure arithmetic over the candidates of one query.
+"""Neighbouring segments of a video become one moment, the same one however many candidates a query looks at.
 
 A moment grows from its best segment to both sides, over segments that overlap or touch it, as long as their scores are
-within `drop` of the best. Every candidate is in exactly one moment; a moment's score is its best segment's.
+within `drop` of the best. Segments grow in the order of their scores, and each is in one moment at the most; a moment's
+score is its best segment's.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shotlake.query.live import Rows, Vector
+
+BLOCK = 256  # segments of a video that are scored together
+
+Score = Callable[[Rows], Vector]  # of rows [K]; -inf for those that no moment may hold
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A segment with its score; `row` is what the caller knows it by."""
+class Segment:
+    """A segment with its score; `row` is what the index knows it by."""
 
     row: int
     score: float
@@ -24,51 +33,76 @@ class Candidate:
     end_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Moment:
-    """Segments of one video in time order, of which `best` decided the score."""
+    """From the start of the first segment to the end of the one that ends last; `rows` [S] in the order of time, of
+    which `best` decided the score.
+    """
 
-    best: Candidate
-    segments: tuple[Candidate, ...]
-
-    @property
-    def start_us(self) -> int:
-        """Start of the first segment."""
-        return self.segments[0].start_us
-
-    @property
-    def end_us(self) -> int:
-        """End of the segment that ends last."""
-        return max(segment.end_us for segment in self.segments)
+    best: Segment
+    start_us: int
+    end_us: int
+    rows: Rows
 
 
-def merge_moments(candidates: Sequence[Candidate], drop: float) -> list[Moment]:
-    """Moments, best first; equal scores in the order of uri and time. `drop`: score, not negative."""
-    videos: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in sorted(candidates, key=lambda c: (c.start_us, c.end_us)):
-        videos[candidate.video_id].append(candidate)
-    moments = [moment for segments in videos.values() for moment in _moments_of_video(segments, drop)]
-    return sorted(moments, key=lambda m: (-m.best.score, m.best.uri, m.best.start_us))
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Segments [first, last] of a timeline, of which `best` has the greatest score."""
+
+    first: int
+    last: int
+    best: int
 
 
-def _moments_of_video(segments: list[Candidate], drop: float) -> list[Moment]:
-    moments: list[Moment] = []
-    taken = [False] * len(segments)
-    for seed in sorted(range(len(segments)), key=lambda k: (-segments[k].score, k)):
-        if taken[seed]:
-            continue
-        floor = segments[seed].score - drop
+class Timeline:
+    """All segments of one video in the order of time, scored where somebody looks."""
 
-        def joins(earlier: int, later: int, other: int, floor: float = floor) -> bool:
-            near = segments[later].start_us <= segments[earlier].end_us
-            return near and not taken[other] and segments[other].score >= floor
+    def __init__(self, rows: Rows, starts_us: NDArray[np.int64], ends_us: NDArray[np.int64], score: Score) -> None:
+        order = np.lexsort((ends_us, starts_us))
+        self.rows, self.starts_us, self.ends_us = rows[order], starts_us[order], ends_us[order]
+        self._place = dict(zip(self.rows.tolist(), range(len(rows))))
+        self._touches = self.starts_us[1:] <= self.ends_us[:-1]  # each the one behind it
+        self._score = score
+        self._scores = np.full(len(rows), np.nan, np.float32)
+        self._taken = np.zeros(len(rows), np.bool_)
 
-        first = last = seed
-        while first > 0 and joins(first - 1, first, first - 1):
-            first -= 1
-        while last + 1 < len(segments) and joins(last, last + 1, last + 1):
-            last += 1
-        for k in range(first, last + 1):
-            taken[k] = True
-        moments.append(Moment(segments[seed], tuple(segments[first : last + 1])))
-    return moments
+    def grow(self, row: int, drop: float, climbs: bool = True) -> list[Stretch]:
+        """The moment of a row, which nothing else may take from now on; none if an earlier one has it.
+
+        `climbs`: a neighbour with a greater score, which the index did not find, becomes the best one. If the row is
+        not in its moment then, it has another one, which comes last.
+        """
+        found, place = list[Stretch](), self._place[row]
+        while not self._taken[place]:
+            found.append(self._grown(place, drop, climbs))
+        return found
+
+    def _grown(self, best: int, drop: float, climbs: bool) -> Stretch:
+        while True:
+            floor = self._at(best) - drop
+            first, last = self._reach(best, -1, floor), self._reach(best, 1, floor)
+            found = first + int(np.argmax(self._scores[first : last + 1]))
+            if not climbs or self._scores[found] <= self._scores[best]:
+                break
+            best = found
+        self._taken[first : last + 1] = True
+        return Stretch(first, last, best)
+
+    def score_of(self, place: int) -> float:
+        """The score of the segment at a place."""
+        return float(self._at(place))
+
+    def _reach(self, place: int, step: int, floor: float) -> int:
+        """How far a moment goes from a place to one side."""
+        while 0 <= place + step < len(self.rows):
+            other = place + step
+            if not self._touches[min(place, other)] or self._taken[other] or self._at(other) < floor:
+                break
+            place = other
+        return place
+
+    def _at(self, place: int) -> float:
+        if np.isnan(self._scores[place]):
+            block = slice(place // BLOCK * BLOCK, place // BLOCK * BLOCK + BLOCK)
+            self._scores[block] = self._score(self.rows[block])
+        return float(self._scores[place])

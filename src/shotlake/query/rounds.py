@@ -1,42 +1,38 @@
 """The moments of a query in one fixed order, found in rounds: each looks four times as far as the one before.
 
-The first round looks so far that its moments fill the first page. Later ones look at what no earlier one has seen, so
-every candidate is in exactly one moment, and none is given twice, however the order is cut into pages. A round begins
+The first round looks at `query.candidates` rows, whatever the page. Later ones look at what no earlier moment holds, so
+every segment is in one moment at the most, and none is given twice, however the order is cut into pages. A round begins
 only if the budget of the query allows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from shotlake.query.budget import Budget
-from shotlake.query.moments import Candidate, Moment, merge_moments
+from shotlake.query.find import Found
+from shotlake.query.live import Rows, Vector
+from shotlake.query.moments import Moment
 
 GROWTH = 4
 
-Find = Callable[[int], tuple[list[Candidate], bool]]  # the k best candidates, and whether there are no more
-Choose = Callable[[Iterable[Sequence[Moment]]], Iterator[Moment]]
+Find = Callable[[int], Found]
+Grow = Callable[[Vector, Rows], Iterator[list[Moment]]]
 
 
-def first_round(find: Find, choose: Choose, start: int, wanted: int, drop: float, budget: Budget) -> int:
-    """How many candidates, `start` or more, give `wanted` moments that are chosen, or are all that there are."""
-    k = min(start, budget.candidates)
-    while True:
-        candidates, is_last = find(k)
-        found = sum(1 for _ in islice(choose([merge_moments(candidates, drop)]), wanted))
-        if is_last or found == wanted or not budget.allows(k * GROWTH):
-            return k
-        k *= GROWTH
-
-
-def moments_in_rounds(find: Find, first: int, drop: float, budget: Budget) -> Iterator[list[Moment]]:
-    """The new moments of each round, best first; the first one looks at `first` candidates."""
-    seen: set[int] = set()
-    k, is_last = first, False
-    while not is_last and (k == first or budget.allows(k)):
-        candidates, is_last = find(k)
-        new = [candidate for candidate in candidates if candidate.row not in seen]
-        yield merge_moments(new, drop)
-        seen.update(candidate.row for candidate in new)
+def moments_in_rounds(find: Find, grow: Grow, first: int, budget: Budget) -> Iterator[list[Moment]]:
+    """The moments, best first in each round, in lists of a few; the first round looks at `first` rows."""
+    seen: list[Rows] = []
+    k, is_last = min(first, budget.candidates), False
+    while not is_last and (not seen or budget.allows(k)):
+        scores, rows, is_last = find(k)
+        new = ~np.isin(rows, np.concatenate([np.empty(0, np.int64), *seen]))
+        seen.append(rows[new])
+        for moments in grow(scores[new], rows[new]):
+            seen += [moment.rows for moment in moments]
+            yield moments
+            if not budget.allows():
+                return
         k *= GROWTH

@@ -29,20 +29,22 @@ from shotlake.index.searcher import Searcher
 from shotlake.query.budget import Budget
 from shotlake.query.cursor import Cursor, Pin, parse_cursor
 from shotlake.query.filters import parse_filter
-from shotlake.query.find import CandidateFinder
+from shotlake.query.find import RowFinder
 from shotlake.query.fresh import no_fresh_rows, read_fresh
+from shotlake.query.growth import Grower
 from shotlake.query.live import LiveRows, Rows, RowSearcher, Vector
 from shotlake.query.match import judge, strongest_space
-from shotlake.query.moments import Moment, merge_moments
+from shotlake.query.moments import Moment
 from shotlake.query.page import choose_moments
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.result import SearchResult
-from shotlake.query.rounds import first_round, moments_in_rounds
+from shotlake.query.rounds import moments_in_rounds
 from shotlake.query.terms import JoinedQuery, join_terms, resolve_terms
 from shotlake.records import SPACES, Fingerprint, Hit, QueryVectors, Space, stable_id
 from shotlake.table.lake import Lake
 from shotlake.table.readers import retired_videos
 
+MAX_IDS = 100  # of the segments of a moment that a hit names
 LoadSearcher = Callable[[str, Manifest, Path | None], RowSearcher]  # index root, generation, cache folder
 
 
@@ -162,8 +164,9 @@ class LakeSearch:
         encoded = time.perf_counter()
         if not self._spaces(request):
             query = replace(query, ranked_by=(strongest_space(query, self.rows, allowed),))
-        find = CandidateFinder(self.rows, query, allowed)
-        moments, page_end, is_more = self._page(query, find, budget)
+        find = RowFinder(self.rows, query, allowed)
+        grower = Grower(self.rows, query, allowed, self.config.query.merge_drop)
+        moments, page_end, is_more = self._page(query, find, grower, budget)
         if request.group_by:
             moments = self._groups(query, moments, allowed, budget)
         hits = self._hits(moments, query.vectors, page_end.n_hits)
@@ -225,17 +228,15 @@ class LakeSearch:
     def _name(self, request: SearchRequest) -> str:
         return request.name(self.config.query.model_dump_json())
 
-    def _page(self, query: JoinedQuery, find: CandidateFinder, budget: Budget) -> tuple[list[Moment], Cursor, bool]:
+    def _page(
+        self, query: JoinedQuery, find: RowFinder, grower: Grower, budget: Budget
+    ) -> tuple[list[Moment], Cursor, bool]:
         """The moments behind the request's cursor, where the page ends, and whether there may be more."""
-        request, drop = query.request, self.config.query.merge_drop
-        vectors = partial(self.rows.vectors, query.space)
-        choose = partial(choose_moments, request=request, vectors=vectors, budget=budget)
+        request = query.request
         limit, end = request.limit or self.config.query.limit, self._begin(request)
-        if end is None:
-            start = max(self.config.query.candidates, limit) + len(query.own_segments)
-            first = first_round(find, choose, start, limit, drop, budget)
-            end = Cursor(self.pin, self._name(request), first, 0, 0)
-        order = choose(moments_in_rounds(find, end.first_round, drop, budget))
+        end = end or Cursor(self.pin, self._name(request), 0, 0)
+        rounds = moments_in_rounds(find, grower.moments, self.config.query.candidates, budget)
+        order = choose_moments(rounds, request, partial(self.rows.vectors, query.space), budget)
         gone = set(self.gone.to_pylist())
         page: list[Moment] = []
         for moment in islice(order, end.position, None):
@@ -249,18 +250,20 @@ class LakeSearch:
     def _groups(self, query: JoinedQuery, leaders: list[Moment], allowed: Rows | None, budget: Budget) -> list[Moment]:
         """Of each leader's video the best moments that are chosen, those of one video behind each other."""
         videos = [leader.best.video_id for leader in leaders]
-        theirs = self.rows.find("video_id", videos)
+        theirs = self.rows.of_videos(videos)
         theirs = theirs if allowed is None else np.intersect1d(theirs, allowed, assume_unique=True)
         n = len(theirs) if budget.allows(len(theirs)) else min(len(theirs), budget.candidates)
-        candidates, _ = CandidateFinder(self.rows, query, theirs)(n)
+        scores, rows, _ = RowFinder(self.rows, query, theirs)(n)
         request = replace(query.request, group_by=None, per_video=query.request.group_size, group_size=1)
-        moments = merge_moments(candidates, self.config.query.merge_drop)
-        chosen = list(choose_moments([moments], request, partial(self.rows.vectors, query.space), budget))
+        grown = Grower(self.rows, query, theirs, self.config.query.merge_drop).moments(scores, rows)
+        chosen = list(choose_moments(grown, request, partial(self.rows.vectors, query.space), budget))
         return sorted(chosen, key=lambda moment: videos.index(moment.best.video_id))
 
     def _hits(self, moments: list[Moment], vectors: dict[Space, Vector], before: int) -> tuple[Hit, ...]:
         best = np.array([moment.best.row for moment in moments], dtype=np.int64)
         scores = {space: self.rows.scores(vectors.get(space), space, best) for space in SPACES}
+        shown = [_shown(moment) for moment in moments]
+        ids = iter(self.rows.columns(np.concatenate([best[:0], *shown]), ["segment_id"])["segment_id"].to_pylist())
         return tuple(
             Hit(
                 rank=before + number + 1,
@@ -268,11 +271,19 @@ class LakeSearch:
                 video_uri=moment.best.uri,
                 start_us=moment.start_us,
                 end_us=moment.end_us,
-                segment_ids=tuple(segment.segment_id for segment in moment.segments),
+                segment_ids=tuple(islice(ids, len(shown[number]))),
                 scores={space: scores[space][number] for space in SPACES},
+                n_segments=len(moment.rows),
             )
             for number, moment in enumerate(moments)
         )
+
+
+def _shown(moment: Moment) -> Rows:
+    """The rows whose ids an answer names: all, or of a long run those around the best one."""
+    place = int(np.flatnonzero(moment.rows == moment.best.row)[0])
+    first = max(0, min(place - MAX_IDS // 2, len(moment.rows) - MAX_IDS))
+    return moment.rows[first : first + MAX_IDS]
 
 
 def _expired(what: str) -> QueryError:
