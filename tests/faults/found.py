@@ -87,6 +87,10 @@ FOUND: dict[str, tuple[str, tuple[str, ...]]] = {
         "full~maintain~erase~between~before.GET:tables/units/data.12",
         ("command",),
     ),
+    "an erasure removes a file that a run is about to write anew": (
+        "back~backfill~erase~between~before.GET:tables/pooled/data.1",
+        ("command",),
+    ),
     "the rows that an index was measured with have moved": (
         "moved~backfill~relocate~between~before.PUT:leases/run/#.released.1",
         ("command",),

@@ -204,6 +204,12 @@ def _a_reader_looks_once() -> None:
     put("shotlake.table.lake:again_if_gone", lambda read: read())
 
 
+def _files_are_read_once() -> None:
+    from shotlake.table.rewrite import read_rows
+
+    put("shotlake.table.maintenance:_rows_now", read_rows)
+
+
 def _an_update_needs_its_queries() -> None:
     put("shotlake.flow.build_index:NoQueries", ZeroDivisionError)
 
@@ -230,6 +236,7 @@ RELAPSES: dict[str, Callable[[], None]] = {
     "an archive moves while a video of it is erased": _a_move_knows_no_erasure,
     "a checkpoint goes while a table is opened": _a_table_is_opened_once,
     "an erasure removes a file under a reader": _a_reader_looks_once,
+    "an erasure removes a file that a run is about to write anew": _files_are_read_once,
     "the rows that an index was measured with have moved": _an_update_needs_its_queries,
 }
 

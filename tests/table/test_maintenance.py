@@ -22,7 +22,7 @@ from shotlake.records import WorkUnit
 from shotlake.table import maintenance, rewrite
 from shotlake.table import outcomes as outcomes_module
 from shotlake.table.committer import Committer
-from shotlake.table.files import data_uri, write_segments
+from shotlake.table.files import DataFile, data_uri, write_segments
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease
 from shotlake.table.maintenance import LEASE_KEY, compact, delete_retired, forget, maintain, vacuum
@@ -57,6 +57,43 @@ def data_files(lake: Lake) -> list[str]:
     return [
         name for name in storage.names(lake.uri("segments")) if name.endswith(".parquet") and "_delta_log" not in name
     ]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("work", ["delete", "join"])
+def test_a_file_that_an_erasure_removes_while_it_is_rewritten(
+    work: str, at: int, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands for the video that is erased and for others; the erasure has replaced it and sweeps."""
+    lake, reads = Lake.create_or_open(root), []
+    rows = [{"video_id": f"v{n}", "embed_key": KEY, "at": AT, "run_id": "r1", "reason": "changed"} for n in range(3)]
+    lake.append("retired", table_of(RETIRED, rows))
+    lake.append("retired", table_of(RETIRED, [{**rows[0], "video_id": "v9"}]))
+    honest = rewrite.read_rows
+
+    def late(lake: Lake, table: str, file: DataFile, columns: list[str] | None = None) -> pa.Table:
+        reads.append(file.path)
+        if len(reads) == at:
+            monkeypatch.setattr(maintenance, "read_rows", honest)
+            maintenance.delete_videos(lake, "retired", pa.array(["v1", "v9"]))
+            storage.delete(storage.join(lake.uri("retired"), file.path))
+        return honest(lake, table, file, columns)
+
+    monkeypatch.setattr(maintenance, "read_rows", late)
+    if work == "delete":
+        assert maintenance.delete_videos(lake, "retired", pa.array(["v0", "v9"])) == 1
+    else:
+        assert compact(lake, "retired") == (0, 0), "the next maintenance joins them"
+    left = {"v2"} if work == "delete" else {"v0", "v2"}
+    assert set(lake.read("retired")["video_id"].to_pylist()) == left
+
+
+def test_a_file_that_is_lost_is_said(root: str) -> None:
+    lake = Lake.create_or_open(root)
+    lake.append("retired", table_of(RETIRED, [{"video_id": "v0", "embed_key": KEY, "at": AT}]))
+    storage.delete(storage.join(lake.uri("retired"), rewrite.data_files(lake, "retired")[0].path))
+    with pytest.raises(NotFound, match="is not there"):
+        maintenance.delete_videos(lake, "retired", pa.array(["v0"]))
 
 
 def test_readers_see_the_same_before_and_after(root: str) -> None:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from shotlake import storage
 from shotlake.config import TableConfig
-from shotlake.errors import Replaced
+from shotlake.errors import NotFound, Replaced
 from shotlake.table.files import DataFile
 from shotlake.table.lake import Lake
 from shotlake.table.lease import Lease, live_run_ids
@@ -145,10 +145,10 @@ def _rewrite_once(lake: Lake, table: str, chooser: Chooser, blank: Sequence[str]
     chosen = 0
     asked = [name for name in ("video_id", "embed_key", "uri", "roots") if name in TABLES[table].names]
     for file in files:
-        wanted = choose(_with_partition(read_rows(lake, table, file, asked), file))
+        wanted = choose(_with_partition(_rows_now(lake, table, file, asked), file))
         if not pc.any(wanted).as_py():
             continue
-        rows = read_rows(lake, table, file)
+        rows = _rows_now(lake, table, file)
         kept = rows if blank else rows.filter(pc.invert(wanted))
         for name in blank:
             field = rows.schema.field(name)
@@ -159,6 +159,19 @@ def _rewrite_once(lake: Lake, table: str, chooser: Chooser, blank: Sequence[str]
         chosen += pc.sum(wanted).as_py()
     replace(lake, table, gone, new, data_change=True)
     return chosen
+
+
+def _rows_now(lake: Lake, table: str, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a file of the newest version.
+
+    Errors: Replaced if an erasure has removed it, which replaces it first; NotFound if it is lost.
+    """
+    try:
+        return read_rows(lake, table, file, columns)
+    except NotFound:
+        if file.path in {current.path for current in data_files(lake, table)}:
+            raise
+        raise Replaced(f"{file.path!r} of {table} was replaced by another program; run again") from None
 
 
 def _with_partition(rows: pa.Table, file: DataFile) -> pa.Table:
@@ -178,8 +191,8 @@ def compact(lake: Lake, table: str) -> tuple[int, int]:
     """Join small files of each partition up to FILE_BYTES; (files before, files after) of those that were joined."""
     before = after = 0
     for files in _small_together(data_files(lake, table)):
-        rows = pa.concat_tables([read_rows(lake, table, file) for file in files])
         try:
+            rows = pa.concat_tables([_rows_now(lake, table, file) for file in files])
             replace(lake, table, files, [write_rows(lake, table, rows, files[0].partition)], data_change=False)
         except Replaced as error:  # a run has made a video new; the next maintenance joins them
             log.info("table=%s not_joined=%s", table, error)
