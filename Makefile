@@ -85,6 +85,7 @@ bench-index-peers: setup ## the index beside other libraries on the same rows, e
 
 bench-index: setup ## the index against bare faiss on the same rows
 	$(BIN)/python tests/bench/bench_index.py
+	$(BIN)/python tests/bench/bench_truth.py
 
 bench-query: setup ## on demo archives: whether a hit is called a match, and the spaces against each other
 	$(BIN)/python tests/bench/bench_query.py
