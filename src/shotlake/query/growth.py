@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from shotlake.query.live import LiveRows, Rows, Vector
 from shotlake.query.moments import Moment, Segment, Timeline
 from shotlake.query.terms import JoinedQuery, TermVectors
 
-AT_ONCE = 32  # rows whose videos are laid out together
+AT_ONCE = 32  # rows that grow together, of so many
+LOOK_AHEAD = 1_024
 _DESCRIBED = ["segment_id", "video_id", "uri", "start_us", "end_us"]
 _PLACED = ["segment_id", "video_id", "start_us", "end_us"]
 
@@ -26,16 +29,24 @@ class Grower:
         self._rows, self._query, self._allowed, self._drop = rows, query, allowed, drop
         self._climbs = len(query.ranked_by) == 1
         self._lines: dict[str, Timeline] = {}
+        self._held = set[int]()  # rows of moments
 
     def moments(self, scores: Vector, rows: Rows) -> Iterator[list[Moment]]:
         """The moments of rows [K], best first, in lists of a few; rows of earlier moments give none."""
-        for start in range(0, len(rows), AT_ONCE):
-            some = slice(start, start + AT_ONCE)
-            yield self._grown(scores[some], rows[some])
+        start = 0
+        while start < len(rows):
+            ahead = slice(start, start + LOOK_AHEAD)
+            free = start + np.flatnonzero([row not in self._held for row in rows[ahead].tolist()])[:AT_ONCE]
+            start = int(free[-1]) + 1 if len(free) == AT_ONCE else start + LOOK_AHEAD
+            if len(free):
+                grown = self._grown(scores[free], rows[free])
+                self._held.update(row for moment in grown for row in moment.rows.tolist())
+                yield grown
 
     def _grown(self, scores: Vector, rows: Rows) -> list[Moment]:
         described = self._rows.columns(rows, _DESCRIBED).to_pylist()
         self._lay_out({each["video_id"] for each in described})
+        self._look_around({(each["video_id"], row) for each, row in zip(described, rows.tolist())})
         grown: list[Moment] = []
         missed: list[int] = []
         for row, score, each in zip(rows.tolist(), scores.tolist(), described):
@@ -70,14 +81,25 @@ class Grower:
         own = self._query.own_segments
         names = _PLACED if own else _PLACED[1:]
         table = self._rows.columns(rows, names)
-        video_ids = np.asarray(table["video_id"].to_pylist(), object)
+        number = np.asarray(pc.index_in(table["video_id"], value_set=pa.array(new, pa.string())))
         free = np.ones(len(rows), np.bool_)
         if own:
             free = np.array([segment_id not in own for segment_id in table["segment_id"].to_pylist()], np.bool_)
         starts_us, ends_us = np.asarray(table["start_us"]), np.asarray(table["end_us"])
-        for video in new:
-            mine = (video_ids == video) & free
+        order = np.argsort(number, kind="stable")
+        parts = np.split(order, np.searchsorted(number[order], np.arange(1, len(new))))
+        for video, part in zip(new, parts):
+            mine = part[free[part]]
             self._lines[video] = Timeline(rows[mine], starts_us[mine], ends_us[mine], self._score)
+
+    def _look_around(self, places: set[tuple[str, int]]) -> None:
+        """Score what is next to (video, row) pairs, in one go."""
+        blocks = {(video, block.start): block for video, row in places if (block := self._lines[video].block_of(row))}
+        parts = [self._lines[video].rows[block] for (video, _), block in blocks.items()]
+        if parts:
+            scores = np.split(self._score(np.concatenate(parts)), np.cumsum([len(part) for part in parts])[:-1])
+            for (video, _), block, found in zip(blocks, blocks.values(), scores):
+                self._lines[video].put(block, found)
 
     def _score(self, rows: Rows) -> Vector:
         query = self._query
@@ -87,5 +109,6 @@ class Grower:
         return scores
 
     def _scores_in(self, vectors: TermVectors, rows: Rows) -> Vector:
-        found = self._rows.scores(vectors[self._query.space], self._query.space, rows)
-        return np.array([-np.inf if score is None else score for score in found], np.float32)
+        space = self._query.space
+        stored = self._rows.vectors(space, rows)
+        return np.where(stored.any(axis=1), stored @ vectors[space], np.float32(-np.inf))

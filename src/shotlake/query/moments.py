@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shotlake.query.live import Rows, Vector
 
-BLOCK = 256  # segments of a video that are scored together
+BLOCK = 64  # segments of a video that are scored together
 
 Score = Callable[[Rows], Vector]  # of rows [K]; -inf for those that no moment may hold
 
@@ -55,12 +55,12 @@ class Stretch:
 
 
 class Timeline:
-    """All segments of one video in the order of time, scored where somebody looks."""
+    """All segments of one video in the order of time, scored where somebody looks. `rows` are given ascending."""
 
     def __init__(self, rows: Rows, starts_us: NDArray[np.int64], ends_us: NDArray[np.int64], score: Score) -> None:
         order = np.lexsort((ends_us, starts_us))
         self.rows, self.starts_us, self.ends_us = rows[order], starts_us[order], ends_us[order]
-        self._place = dict(zip(self.rows.tolist(), range(len(rows))))
+        self._ascending, self._places = rows, np.argsort(order)
         self._touches = self.starts_us[1:] <= self.ends_us[:-1]  # each the one behind it
         self._score = score
         self._scores = np.full(len(rows), np.nan, np.float32)
@@ -72,7 +72,7 @@ class Timeline:
         `climbs`: a neighbour with a greater score, which the index did not find, becomes the best one. If the row is
         not in its moment then, it has another one, which comes last.
         """
-        found, place = list[Stretch](), self._place[row]
+        found, place = list[Stretch](), int(self._places[np.searchsorted(self._ascending, row)])
         while not self._taken[place]:
             found.append(self._grown(place, drop, climbs))
         return found
@@ -87,6 +87,15 @@ class Timeline:
             best = found
         self._taken[first : last + 1] = True
         return Stretch(first, last, best)
+
+    def block_of(self, row: int) -> slice | None:
+        """The places around a row that are scored together; None if they are already."""
+        place = int(self._places[np.searchsorted(self._ascending, row)])
+        return _block(place) if np.isnan(self._scores[place]) else None
+
+    def put(self, block: slice, scores: Vector) -> None:
+        """What the segments of a block score."""
+        self._scores[block] = scores
 
     def score_of(self, place: int) -> float:
         """The score of the segment at a place."""
@@ -103,6 +112,10 @@ class Timeline:
 
     def _at(self, place: int) -> float:
         if np.isnan(self._scores[place]):
-            block = slice(place // BLOCK * BLOCK, place // BLOCK * BLOCK + BLOCK)
-            self._scores[block] = self._score(self.rows[block])
+            self.put(_block(place), self._score(self.rows[_block(place)]))
         return float(self._scores[place])
+
+
+def _block(place: int) -> slice:
+    start = place // BLOCK * BLOCK
+    return slice(start, start + BLOCK)
