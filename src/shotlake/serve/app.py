@@ -14,39 +14,56 @@ from prometheus_client import CONTENT_TYPE_LATEST
 import shotlake
 from shotlake.config import ServeConfig
 from shotlake.embed.encoder import Encoder
+from shotlake.errors import TooSlow
 from shotlake.query.budget import Budget
+from shotlake.query.request import SearchRequest
 from shotlake.query.result import SearchResult
+from shotlake.query.search import LakeSearch
 from shotlake.serve.body import SearchBody, parse_upload
+from shotlake.serve.canary import Canary
 from shotlake.serve.files import FileKind, FileReader
-from shotlake.serve.guard import UPLOAD_PATH, RequestGuard
+from shotlake.serve.guard import UPLOAD_PATH, RequestGuard, Traffic
 from shotlake.serve.live import LiveIndex
 from shotlake.serve.metrics import Metrics
 from shotlake.serve.problems import add_problem_handlers, plainly
 
+OPENING, MISSED_LOOKS = 4, 10  # older generations at a time; times `poll_s` without a look until it hangs
 
-def create_app(live: LiveIndex, config: ServeConfig) -> FastAPI:
-    """The application over `live`, which somebody else refreshes.
+
+def create_app(live: LiveIndex, config: ServeConfig, traffic: Traffic | None = None) -> FastAPI:
+    """The application over `live`, which somebody else refreshes, as `traffic` is drained by somebody else.
 
     `config.concurrency` searches run side by side, and `config.upload_concurrency` uploads.
     """
     app = FastAPI(title="shotlake", version=shotlake.__version__, docs_url=None, redoc_url=None)
-    metrics = Metrics(live)
+    traffic = traffic or Traffic()
+    metrics = Metrics(live, traffic)
     add_problem_handlers(app)
     _add_routes(app, live, metrics, config)
 
-    app.add_middleware(RequestGuard, config=config, observe=metrics.observe)  # added last: the outermost
+    app.add_middleware(RequestGuard, config=config, observe=metrics.observe, traffic=traffic)  # the outermost
     return app
 
 
 def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, config: ServeConfig) -> None:
     searches, uploads = CapacityLimiter(config.concurrency), CapacityLimiter(config.upload_concurrency)
+    openings, canary = CapacityLimiter(OPENING), Canary(live, searches, config.answer_s)
+
+    async def snapshot_for(request: SearchRequest, budget: Budget) -> LakeSearch:
+        """What has to be opened first takes no place of a search meanwhile."""
+        found = live.snapshot_at_hand(request)
+        if found:
+            return found
+        if openings.statistics().tasks_waiting >= config.concurrency:
+            raise TooSlow("older generations are being opened for others; try again in a moment")
+        return await to_thread.run_sync(live.snapshot, request, budget, limiter=openings)
 
     @app.post("/v1/search")
     async def search(body: SearchBody) -> dict[str, Any]:
         """Moments for a query, best first."""
-        found = await to_thread.run_sync(
-            live.answer, body.to_request(), Budget.lasting(config.answer_s), limiter=searches
-        )
+        asked, budget = body.to_request(), Budget.lasting(config.answer_s)
+        snapshot = await snapshot_for(asked, budget)
+        found = await to_thread.run_sync(live.answer, asked, budget, snapshot, limiter=searches)
         return found.to_json()
 
     readers: list[tuple[Encoder, FileReader]] = []
@@ -98,9 +115,21 @@ def _add_routes(app: FastAPI, live: LiveIndex, metrics: Metrics, config: ServeCo
         return {"status": "ok"}
 
     @app.get("/readyz")
-    async def ready() -> dict[str, str]:
-        """An index is loaded; 503 until then."""
-        return {"status": "ready", "generation": live.current().manifest.generation}
+    async def ready() -> dict[str, Any]:
+        """A search is answered, by an index that is looked after; 503 with the reason where it is not."""
+        generation, look = live.current().manifest.generation, live.look
+        if look.stuck_s > MISSED_LOOKS * config.poll_s:
+            raise TooSlow(
+                f"the last look at the lake ended {look.age_s:.0f} s ago and the next one hangs (serve.poll_s)"
+            )
+        await canary.check()
+        return {
+            "status": "ready",
+            "generation": generation,
+            "last_look_age_s": round(look.age_s, 3),
+            "loading": look.is_loading,
+            "failed_reloads": live.failed_reloads,
+        }
 
     @app.get("/metrics", include_in_schema=False)
     async def exposition() -> Response:
