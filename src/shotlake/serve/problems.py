@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from shotlake.errors import IndexingError, PreflightError, QueryError, ShotlakeError, StoreError, TooSlow
+from shotlake.serve.answer import PROBLEM_TYPE
 
 _log = logging.getLogger(__name__)
 DETAILS, WORDS = 16, 200  # errors in an answer, and letters of one
@@ -27,9 +28,7 @@ def problem(request_id: str, status: int, code: str, detail: str, **more: Any) -
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code}
     retry_after = {429: "1", 503: "10"}.get(status)
     headers = {"Retry-After": retry_after} if retry_after else None
-    return JSONResponse(
-        body | {"detail": detail, "request_id": request_id} | more, status, headers, "application/problem+json"
-    )
+    return JSONResponse(body | {"detail": detail, "request_id": request_id} | more, status, headers, PROBLEM_TYPE)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
