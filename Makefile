@@ -8,7 +8,7 @@ GPU_VENV := .venv-gpu
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long test-all test-s3 test-interleavings check format bench bench-decode bench-embed bench-table bench-backfill bench-index bench-index-peers bench-query test-index-gpu clean
+.PHONY: help setup demo test test-long test-all test-s3 test-interleavings check format bench bench-decode bench-embed bench-table bench-backfill bench-index bench-index-peers bench-query bench-serve test-index-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -71,7 +71,7 @@ format: setup ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-decode bench-embed bench-table bench-backfill bench-index bench-query ## values against the limit of the same work, as JSON lines
+bench: bench-decode bench-embed bench-table bench-backfill bench-index bench-query bench-serve ## values against the limit of the same work, as JSON lines
 
 bench-decode: setup ## the decode room against a bare decode of the same files
 	$(BIN)/python tests/bench/bench_decode.py
@@ -93,6 +93,9 @@ bench-index: setup ## the index against bare faiss on the same rows
 
 bench-query: setup ## on demo archives: whether a hit is called a match, and the spaces against each other
 	$(BIN)/python tests/bench/bench_query.py
+
+bench-serve: demo ## the service on the demo's lake: after attacks, beside uploads, its memory, its start
+	$(BIN)/python tests/bench/bench_serve.py demo-lake $$(find demo-archive -name '*.mp4' -size -600k | sort | head -1)
 
 clean: ## remove the environments, caches and the demo
 	rm -rf $(VENV) $(S3_VENV) $(CLIENT_VENV) $(GPU_VENV) .venv-peers* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache demo-lake demo-archive

@@ -171,7 +171,7 @@ class IndexConfig(Section):
     query_file: str = Field("", description="text queries, one a line; the encoder's own captions if empty")
     cache_bytes: Count = Field(
         0,
-        description="bytes of a remote or a served lake's index that a node keeps on disk; more if so much is in use; 0: all",
+        description="bytes of a remote or served lake's index that a node keeps on disk; more if that is used; 0: all",
     )
     keep_generations: Positive = Field(
         3, description="generations that maintain leaves, the current one among them, to roll back to"
