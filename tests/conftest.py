@@ -94,6 +94,14 @@ def silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody looks at."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache folder of the session's own, so that receipts and copies of its lakes stay out of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache-home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def media_dir() -> Path:
     """A folder of real, partly damaged video beside the checkout."""

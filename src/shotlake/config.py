@@ -170,7 +170,8 @@ class IndexConfig(Section):
     min_queries: Count = Field(500, description="text queries that the recall must be measured with")
     query_file: str = Field("", description="text queries, one a line; the encoder's own captions if empty")
     cache_bytes: Count = Field(
-        0, description="bytes of a remote lake's index that a node keeps on its disk; more if so much is in use; 0: all"
+        0,
+        description="bytes of a remote or served lake's index that a node keeps on disk; more if that is used; 0: all",
     )
     keep_generations: Positive = Field(
         3, description="generations that maintain leaves, the current one among them, to roll back to"

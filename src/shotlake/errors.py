@@ -15,6 +15,7 @@
         SourceChanged          the object was replaced after it was listed
         NotFound  AlreadyExists  Unavailable
         ShardsLost             a process that held shards of the index died while it was asked
+        TooSlow                what the service needs for an answer did not come in time
         Archived               the object lies in a class that has to be restored first
       EmbedError               a clip could not be embedded; becomes a row
         NonFiniteVector  BadClip
@@ -275,6 +276,12 @@ class ShardsLost(StoreError):
     """A process that held shards of the index died while it was asked."""
 
     code = "shards_lost"
+
+
+class TooSlow(StoreError):
+    """What the service needs for an answer did not come in time."""
+
+    code = "too_slow"
 
 
 class SourceChanged(StoreError):

@@ -19,12 +19,13 @@ VECTORS = clustered(200, 16, seed=4)
 WITH, WITHOUT = rows_of(VECTORS), rows_of(VECTORS[:150])
 GONE = WITH["video_id"][-1:].combine_chunks()
 
-pytestmark = pytest.mark.s3
 
-
-@pytest.fixture
-def root(s3_root: str) -> str:
-    return storage.join(s3_root, "index")
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an index whose files are copied by whoever loads it."""
+    return storage.join(
+        request.getfixturevalue("s3_root") if request.param == "s3" else str(tmp_path / "lake"), "index"
+    )
 
 
 def held_of(root: str, cache: Path) -> set[str]:
@@ -36,12 +37,12 @@ def test_a_machine_drops_erased_shards_at_its_next_look(root, tmp_path):
     node = tmp_path / "another machine"
     erased = build(root, WITH, EXACT, version=1)
     publish(root, erased)
-    before = Searcher.load(root, current(root, KEY), node)
+    before = Searcher.load(root, current(root, KEY), node, in_place=False)
     before.sweep()
     assert held_of(root, node) == {erased.generation}
     rewritten = build(root, WITHOUT, EXACT, version=1)
     publish(root, rewritten)
-    after = Searcher.load(root, current(root, KEY), node)
+    after = Searcher.load(root, current(root, KEY), node, in_place=False)
     after.sweep()
     assert held_of(root, node) == {erased.generation, rewritten.generation}, "one can still roll back"
     forget(root, KEY, GONE, "")
@@ -60,8 +61,8 @@ def test_copies_of_a_build_stay_until_the_lake_has_it_no_more(root, tmp_path):
     node = tmp_path / "cache"
     now, draft = build(root, WITHOUT, EXACT, version=1), build(root, WITH, EXACT, version=2)
     publish(root, now)
-    searcher = Searcher.load(root, now, node)
-    del_later = Searcher.load(root, draft, node)
+    searcher = Searcher.load(root, now, node, in_place=False)
+    del_later = Searcher.load(root, draft, node, in_place=False)
     del del_later
     for _ in range(2):
         searcher.sweep()
@@ -72,7 +73,9 @@ def test_copies_of_a_build_stay_until_the_lake_has_it_no_more(root, tmp_path):
     assert held_of(root, node) == {now.generation}, "although no pointer has changed"
 
 
-def test_a_copy_that_was_made_before_copies_had_an_origin_is_searched_and_dropped(root, tmp_path, monkeypatch):
+@pytest.mark.s3
+def test_a_copy_that_was_made_before_copies_had_an_origin_is_searched_and_dropped(s3_root, tmp_path, monkeypatch):
+    root = storage.join(s3_root, "index")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     manifest = build(root, WITH, EXACT, version=1)
     publish(root, manifest)

@@ -105,3 +105,38 @@ def test_a_download_that_is_not_what_the_manifest_says_is_refused_and_forgotten(
         fetch(ROOT, [wrong], tmp_path / "cache")
     assert cached(tmp_path / "cache") == set()
     assert fetch(ROOT, remote[:2], tmp_path / "cache").keys() == {"0.bin", "1.bin"}
+
+
+def test_a_local_file_is_used_in_place_or_copied(tmp_path):
+    lake, cache = tmp_path / "lake", tmp_path / "cache"
+    lake.mkdir()
+    (lake / "a.bin").write_bytes(b"a" * 100)
+    entry = file_entry(lake / "a.bin", "a.bin")
+    assert fetch(str(lake), [entry], cache)["a.bin"] == lake / "a.bin" and cached(cache) == set()
+    held = fetch(str(lake), [entry], cache, in_place=False)
+    copy = held["a.bin"]
+    assert copy.is_relative_to(cache) and copy.stat().st_ino != (lake / "a.bin").stat().st_ino
+    (lake / "a.bin").write_bytes(b"b" * 50)
+    assert copy.read_bytes() == b"a" * 100
+    with pytest.raises(CorruptGeneration, match="has 50 bytes"):
+        fetch(str(lake), [entry], cache)
+    discard(str(lake / "a.bin"), cache)
+    assert cached(cache) == {"a.bin"}, "it is held"
+    del held
+    assert cached(cache) == set()
+
+
+def test_a_copy_of_what_stood_there_before_is_made_anew(tmp_path):
+    lake, cache = tmp_path / "lake", tmp_path / "cache"
+    lake.mkdir()
+    for content in (b"one", b"other", b"again"):
+        (lake / "a.bin").write_bytes(content)
+        entry = file_entry(lake / "a.bin", "a.bin")
+        assert fetch(str(lake), [entry], cache, in_place=False)["a.bin"].read_bytes() == content
+    (lake / "a.bin").write_bytes(b"wrong")
+    assert fetch(str(lake), [entry], cache, in_place=False)["a.bin"].read_bytes() == b"again"
+    discard(str(lake / "a.bin"), cache)
+    for _ in range(2):
+        with pytest.raises(CorruptGeneration, match="does not have the sha256"):
+            fetch(str(lake), [entry], cache, in_place=False)
+        assert cached(cache) == set()

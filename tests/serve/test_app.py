@@ -1,11 +1,14 @@
 """The HTTP contract: the answer of a search, and a problem with a code for everything that is wrong."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
 
 from shotlake.config import ServeConfig
+from shotlake.index.searcher import Searcher
 from shotlake.query.search import LakeSearch
 from shotlake.serve.app import create_app
 from shotlake.serve.live import LiveIndex
@@ -192,11 +195,83 @@ def test_more_requests_than_the_queue_holds_are_sent_away_and_health_still_answe
         refused = client.post("/v1/search", json=body)
         assert_problem(refused, 429, "too_many_requests")
         assert refused.headers["retry-after"] == "1"
-        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+        assert client.get("/healthz").status_code == 200
+        assert "all places are taken" in assert_problem(client.get("/readyz"), 503, "too_slow")["detail"]
         release.set()
         first.join()
         assert answers[0].status_code == 200
         assert client.post("/v1/search", json=body).status_code == 200
+        assert client.get("/readyz").json()["status"] == "ready"
+
+
+def test_it_is_not_ready_while_searches_fail_or_a_look_hangs(caption_lake):
+    caption_lake.grow(0, 20)
+    hang, entered = threading.Event(), threading.Event()
+
+    def is_moved():
+        if hang.is_set():
+            entered.set()
+            assert release.wait(60)
+        return False
+
+    release = threading.Event()
+    live = LiveIndex(
+        lambda: LakeSearch.open(caption_lake.config.lake, caption_lake.encoder, caption_lake.config), is_moved
+    )
+    live.refresh()
+    client = TestClient(create_app(live, ServeConfig(poll_s=0.05)), base_url="http://localhost")
+    told = client.get("/readyz").json()
+    assert told | {"last_look_age_s": 0} == {
+        "status": "ready", "generation": live.generation, "last_look_age_s": 0, "loading": False, "failed_reloads": 0,
+    }  # fmt: skip
+    hang.set()
+    looker = threading.Thread(target=live.refresh)
+    looker.start()
+    try:
+        assert entered.wait(20)
+        time.sleep(0.6)
+        problem = assert_problem(client.get("/readyz"), 503, "too_slow")
+        assert "the last look at the lake ended" in problem["detail"] and "hangs" in problem["detail"]
+        lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
+        assert float(lines["shotlake_index_last_look_age_seconds"]) > 0.5
+        assert client.post("/v1/search", json={"query": caption_lake.captions[3]}).status_code == 200
+    finally:
+        release.set()
+        looker.join()
+    assert client.get("/readyz").json()["last_look_age_s"] < 0.5
+
+
+def test_older_generations_that_open_slowly_keep_no_search_out(caption_lake):
+    """As many pages of it as there are places, and more."""
+    first = caption_lake.grow(0, 20)
+    caption_lake.grow(20, 20)
+    entered, release = threading.Event(), threading.Event()
+
+    def load(root, manifest, cache_dir):
+        if manifest.generation == first:
+            entered.set()
+            assert release.wait(60)
+        return Searcher.load(root, manifest, cache_dir)
+
+    config = caption_lake.config
+    live = LiveIndex(lambda: LakeSearch.open(config.lake, caption_lake.encoder, config, load=load))
+    live.refresh()
+    asked = {"query": caption_lake.captions[3], "limit": 2}
+    app = create_app(live, ServeConfig(concurrency=1))
+    with TestClient(app, base_url="http://localhost") as client, ThreadPoolExecutor(6) as pool:
+        try:
+            pinned = [pool.submit(client.post, "/v1/search", json=asked | {"generation": first}) for _ in range(6)]
+            assert entered.wait(20)
+            while not any(one.done() for one in pinned):
+                time.sleep(0.01)
+            assert client.post("/v1/search", json=asked).status_code == 200
+            assert client.get("/readyz").status_code == 200
+        finally:
+            release.set()
+        answers = [one.result() for one in pinned]
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert "opened for others" in assert_problem(refused, 503, "too_slow")["detail"]
 
 
 def test_without_an_index_it_is_healthy_and_not_ready(caption_lake):

@@ -79,8 +79,8 @@ def test_too_many_hits_and_vectors_of_any_size(client, full_lake):
 def test_a_search_whose_time_was_over_before_its_turn_is_not_begun(client, full_lake, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ServeConfig, "answer_s", 0.0)
-        problem = assert_problem(client.post("/v1/search", json={"query": full_lake.captions[3]}), 503, "unavailable")
-    assert problem["detail"]
+        problem = assert_problem(client.post("/v1/search", json={"query": full_lake.captions[3]}), 503, "too_slow")
+    assert "other requests took all the time" in problem["detail"]
 
 
 def test_what_is_wrong_with_the_service_names_no_path(client, full_lake, monkeypatch):

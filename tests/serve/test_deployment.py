@@ -1,6 +1,7 @@
 """The service on a real Ray Serve: ready line, answers, a new generation without a failed request, a clean end."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -58,8 +60,11 @@ class Running:
         self.line += self._capfd.readouterr().err
         return "ready at " in self.line or not self._thread.is_alive()
 
-    def __exit__(self, *_):
+    def stop(self):
         self._stop.set()
+
+    def __exit__(self, *_):
+        self.stop()
         self._thread.join(300)
         assert not self._thread.is_alive() and self.error is None
 
@@ -124,6 +129,70 @@ def test_its_holders_are_replaced_and_end_with_it(ray_cluster, make_caption_lake
             assert wait_until(is_whole)
             assert other in shard_holders() and len(shard_holders() - before) == 2
         assert wait_until(lambda: not shard_holders() - before)
+    finally:
+        serve.shutdown()
+
+
+def test_a_stopped_holder_is_a_problem_of_the_service_and_not_a_timeout_of_its_proxy(
+    ray_cluster, make_caption_lake, tmp_path, capfd
+):
+    from ray import serve
+
+    lake = make_caption_lake(tmp_path / "lake", "index.rows_per_shard=10")
+    lake.grow(0, 40)
+    before = shard_holders()
+    config = with_service(lake.config, holders=2, holder_replicas=1, timeout_s=15)
+    try:
+        with Running(config, capfd) as service, httpx.Client(timeout=60) as http:
+            stopped = (shard_holders() - before).pop()
+            os.kill(stopped, signal.SIGSTOP)
+            try:
+
+                def ask():
+                    return http.post(f"{service.url}/v1/search", json={"query": lake.captions[3], "limit": 40})
+
+                for answer in (ask(), ask(), http.get(f"{service.url}/readyz")):
+                    assert (answer.status_code, answer.json()["code"]) == (503, "too_slow"), answer.text
+                    assert answer.headers["retry-after"] and "shards of the index" in answer.json()["detail"]
+                assert http.get(f"{service.url}/healthz").status_code == 200
+                assert wait_until(lambda: (answer := ask()).status_code == 200 and not answer.json()["partial"])
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # it was ended, and another one stands in its place
+                    os.kill(stopped, signal.SIGCONT)
+            assert len(ask().json()["hits"]) and http.get(f"{service.url}/readyz").status_code == 200
+    finally:
+        serve.shutdown()
+
+
+def test_while_it_ends_nobody_is_let_in_and_those_inside_are_answered(ray_cluster, caption_lake, capfd):
+    from ray import serve
+
+    caption_lake.grow(0, 20)
+    body = json.dumps({"query": caption_lake.captions[3], "limit": 1}).encode()
+    rest = threading.Event()
+
+    def slowly():
+        yield body[:5]
+        assert rest.wait(120)
+        yield body[5:]
+
+    try:
+        config = with_service(caption_lake.config, body_s=120)
+        with Running(config, capfd) as service, httpx.Client(timeout=120) as http, ThreadPoolExecutor(1) as pool:
+            url, kind = f"{service.url}/v1/search", {"Content-Type": "application/json"}
+            inside = pool.submit(http.post, url, content=slowly(), headers=kind)
+            try:
+                metrics = f"{service.url}/metrics"
+                assert wait_until(lambda: "shotlake_requests_in_flight 1.0" in http.get(metrics).text)
+                service.stop()
+                assert wait_until(lambda: http.get(f"{service.url}/readyz").status_code == 503)
+                answer = http.post(url, content=body, headers=kind)
+                assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+                assert answer.headers["retry-after"]
+                assert answer.headers["content-type"] == "application/problem+json"
+            finally:
+                rest.set()
+            assert inside.result().status_code == 200 and len(inside.result().json()["hits"]) == 1
     finally:
         serve.shutdown()
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from shotlake.config import ServeConfig
-from shotlake.serve.guard import UPLOAD_PATH, RequestGuard
+from shotlake.serve.guard import UPLOAD_PATH, RequestGuard, Traffic
 
 ASKED = b'{"query": "x"}'
 
@@ -26,7 +26,9 @@ class Service:
         self.seen: list[tuple[str, int]] = []
         self.bodies: list[bytes] = []
         self.release: asyncio.Event | None = None
-        self.guard = RequestGuard(self._app, ServeConfig(**config), lambda route, status, _: self._count(route, status))
+        self.traffic = Traffic()
+        config = ServeConfig(**config)
+        self.guard = RequestGuard(self._app, config, lambda route, status, _: self._count(route, status), self.traffic)
 
     async def ask(
         self, parts: Iterable[bytes | None] = (ASKED,), path: str = "/v1/search", **headers: str
@@ -220,6 +222,30 @@ def test_the_names_of_the_service_are_configured(config: dict[str, Any], host: s
     play(case)
 
 
+def test_while_it_is_drained_nobody_is_let_in_and_those_inside_are_answered() -> None:
+    async def case() -> None:
+        service = Service()
+        service.release = asyncio.Event()
+        inside = asyncio.ensure_future(service.ask())
+        sending = asyncio.ensure_future(service.ask([b"{", None]))
+        await asyncio.sleep(0.05)
+        assert service.traffic.in_flight == 2
+        service.traffic.is_draining = True
+        for path in ("/v1/search", UPLOAD_PATH, "/v1/index", "/readyz"):
+            status, body, told = await service.ask(path=path)
+            assert (status, body["code"], told["retry-after"]) == (503, "draining", "10"), path
+            assert told["content-type"] == "application/problem+json"
+        sending.cancel()
+        service.release.set()
+        assert (await inside)[:2] == (200, {"hits": []})
+        assert service.traffic.in_flight == 0
+        assert (await service.ask(path="/healthz"))[0] == 200
+        service.traffic.is_draining = False
+        await assert_answers(service)
+
+    play(case)
+
+
 def test_an_error_of_the_application_is_answered_and_counted() -> None:
     async def case() -> None:
         service = Service()
@@ -227,6 +253,8 @@ def test_an_error_of_the_application_is_answered_and_counted() -> None:
         status, body, _ = await service.ask()
         assert (status, body["code"]) == (500, "internal") and "division" not in body["detail"]
         assert service.seen == [("/v1/search", 500)]
+        service.guard._app = service._app
+        await assert_answers(service)
 
     play(case)
 

@@ -1,17 +1,22 @@
 """The snapshot in use is replaced by a better one only, and whatever goes wrong it goes on answering."""
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from shotlake.errors import CorruptGeneration, NoIndex, SourceMissing
+from shotlake.errors import CorruptGeneration, NoIndex, SourceMissing, StoreError, TooSlow
 from shotlake.index.publish import rollback
+from shotlake.index.searcher import Searcher
+from shotlake.query.budget import Budget
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.search import LakeSearch
-from shotlake.serve.live import KEPT_PINS, LiveIndex
+from shotlake.serve.live import LiveIndex
 from shotlake.serve.opener import Opener
+from shotlake.serve.pins import KEPT_PINS
 
 
 def live_on(lake):
@@ -218,3 +223,114 @@ def test_no_more_than_a_few_snapshots_are_kept(caption_lake):
     for cursor in cursors:
         assert live.answer(SearchRequest(query, limit=1, cursor=cursor)).hits[0].rank == 2
     assert len(live._pinned) == KEPT_PINS
+
+
+class SlowLoad:
+    """Loads a generation once it is let; counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.n, self.entered, self.release = 0, threading.Event(), threading.Event()
+        self.error: Exception | None = None
+
+    def __call__(self, *arguments):
+        self.n += 1
+        self.entered.set()
+        assert self.release.wait(60)
+        if self.error:
+            raise self.error
+        return Searcher.load(*arguments)
+
+
+def slowly_pinned(lake):
+    """A live index of two generations whose older one takes its time to be opened: that, and the older one's name."""
+    first = lake.grow(0, 40)
+    lake.grow(40, 40)
+    slow = SlowLoad()
+    slow.release.set()
+    live = LiveIndex(lambda: LakeSearch.open(lake.config.lake, lake.encoder, lake.config, load=slow))
+    live.refresh()
+    slow.release.clear()
+    slow.entered.clear()
+    slow.n = 0
+    return live, slow, first
+
+
+def test_a_slow_open_of_an_older_generation_stops_nobody_and_is_done_once(caption_lake):
+    live, slow, first = slowly_pinned(caption_lake)
+    query = (Term("text", caption_lake.captions[3]),)
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            pinned = [pool.submit(live.answer, SearchRequest(query, generation=first)) for _ in range(2)]
+            assert slow.entered.wait(20)
+            assert live.answer(SearchRequest(query)).generation == live.generation
+            with pytest.raises(TooSlow, match="still being opened"):
+                live.answer(SearchRequest(query, generation=first), Budget.lasting(0.1))
+            pool.submit(live.refresh).result(20)
+            assert live.error is None and not any(one.done() for one in pinned)
+        finally:
+            slow.release.set()
+        assert {one.result().generation for one in pinned} == {first}
+    assert live.answer(SearchRequest(query, generation=first)).generation == first
+    assert slow.n == 1
+
+
+def test_a_generation_that_could_not_be_opened_is_tried_again(caption_lake):
+    live, slow, first = slowly_pinned(caption_lake)
+    asked = SearchRequest((Term("text", caption_lake.captions[3]),), generation=first)
+    slow.error = StoreError("the store was asleep")
+    slow.release.set()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="asleep"):
+            live.answer(asked)
+    slow.error = None
+    assert live.answer(asked).generation == first and slow.n == 3
+
+
+def test_a_look_that_hangs_ages_and_one_that_loads_may_take_its_time(caption_lake, monkeypatch):
+    caption_lake.grow(0, 20)
+    opener = Opener(caption_lake.config)
+    live = LiveIndex(opener.open, opener.is_moved, opener.look)
+    live.refresh()
+    assert live.look.age_s < 20 and not live.look.is_loading
+    caption_lake.grow(20, 20)
+    entered, release, load = threading.Event(), threading.Event(), Searcher.load
+
+    def slow(*arguments, **named):
+        entered.set()
+        assert release.wait(60)
+        return load(*arguments, **named)
+
+    monkeypatch.setattr(Searcher, "load", slow)
+    looker = threading.Thread(target=live.refresh)
+    looker.start()
+    assert entered.wait(20)
+    time.sleep(0.05)
+    assert live.look.is_loading and live.look.stuck_s == 0 and live.look.age_s >= 0.05
+    release.set()
+    looker.join()
+    assert live.reloads == 2 and not live.look.is_loading
+
+
+@pytest.mark.parametrize("how", ["cut short", "overwritten", "removed"])
+def test_files_that_change_under_a_running_service_change_no_answer(caption_lake, how):
+    """A mapped file that is cut short ends the process that looks at it; one that is overwritten is answered from."""
+    caption_lake.grow(0, 200)
+    opener = Opener(caption_lake.config)
+    live = LiveIndex(opener.open, opener.is_moved, opener.look)
+    live.refresh()
+    files = [file for file in live.current().manifest.files if Path(file.path).suffix not in (".json", ".npz")]
+    folder = Path(caption_lake.config.lake, "index", caption_lake.key)
+    assert {Path(file.path).name for file in files} == {"trained.faiss", "ivf.faiss", "rows.f16", "columns.arrow"}
+    for file in files:
+        with (folder / file.path).open("r+b") as stored:
+            if how == "cut short":
+                stored.truncate(0)
+            elif how == "overwritten":
+                stored.write(b"\x3c" * file.size_bytes)
+        if how == "removed":
+            (folder / file.path).unlink()
+    live.refresh()
+    for number in (3, 57, 141):
+        best = live.answer(SearchRequest((Term("text", caption_lake.captions[number]),), limit=3)).hits[0]
+        assert best.video_uri == f"/archive/{number // 10:03d}.mp4"
+        assert best.start_us <= number % 10 * 2_000_000 < best.end_us and best.score > 0.99

@@ -7,19 +7,23 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
 from shotlake.config import ServeConfig
-from shotlake.errors import CorruptGeneration, QueryError, ShardsLost
+from shotlake.errors import CorruptGeneration, QueryError, ShardsLost, TooSlow
+from shotlake.index.cache import cached_files
 from shotlake.index.depth import Depth
+from shotlake.index.files import default_cache_dir
 from shotlake.index.manifest import ROWS_NAME
 from shotlake.index.publish import current, rollback
+from shotlake.index.searcher import Searcher
 from shotlake.query.filters import parse_filter
 from shotlake.query.request import SearchRequest, Term
 from shotlake.query.result import SearchResult
@@ -39,8 +43,8 @@ def lake(tmp_path_factory, make_caption_lake):
     return lake
 
 
-def open_routed(lake, holders: int, replicas: int = 1) -> LakeSearch:
-    config = ServeConfig(holders=holders, holder_replicas=replicas, timeout_s=600)
+def open_routed(lake, holders: int, replicas: int = 1, timeout_s: float = 600) -> LakeSearch:
+    config = ServeConfig(holders=holders, holder_replicas=replicas, timeout_s=timeout_s)
     load = partial(Router.load, cache_bytes=0, config=config)
     return LakeSearch.open(lake.config.lake, lake.encoder, lake.config, load=load)
 
@@ -71,10 +75,26 @@ def everything(text: str) -> SearchRequest:
     return SearchRequest((Term("text", text),), limit=60, per_video=60)
 
 
+def process_of(search: LakeSearch, group: int, replica: int = 0) -> int:
+    """The number of a holder's process."""
+    holder = search.rows.searcher.groups[group].holders[replica]
+    return ray.get(holder.__ray_call__.remote(lambda _: os.getpid()))
+
+
 def kill(search: LakeSearch, group: int, replica: int = 0) -> None:
     """The process of a holder."""
-    holder = search.rows.searcher.groups[group].holders[replica]
-    os.kill(ray.get(holder.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+    os.kill(process_of(search, group, replica), signal.SIGKILL)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that hangs, unless somebody ends it."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 class Askers:
@@ -112,14 +132,17 @@ class Askers:
 
 @contextmanager
 def missing(lake, shard: int) -> Iterator[None]:
-    """A file of a shard is away: who has it open goes on, who starts cannot load it."""
-    manifest = current(f"{lake.lake.root}/index", lake.key)
-    path = Path(lake.lake.root, "index", lake.key, manifest.spaces["fused"].shards[shard].path, ROWS_NAME)
-    away = path.rename(path.with_suffix(".away"))
+    """A file of a shard is away, and its copies: who has one open goes on, who starts cannot load it."""
+    root = f"{lake.lake.root}/index"
+    manifest = current(root, lake.key)
+    path = Path(root, lake.key, manifest.spaces["fused"].shards[shard].path, ROWS_NAME)
+    copies = [copy for uri, copy in cached_files(root, default_cache_dir()) if uri == str(path)]
+    away = {found: found.rename(found.with_suffix(".away")) for found in (path, *copies)}
     try:
         yield
     finally:
-        away.rename(path)
+        for found, hidden in away.items():
+            hidden.rename(found)
 
 
 def requests(lake) -> list[SearchRequest]:
@@ -237,6 +260,44 @@ def test_one_of_two_replicas_may_die_unnoticed_and_is_replaced(ray_cluster, lake
             return len(group.holders) == 2 and group.holders != before
 
         wait_until(is_replaced)
+
+
+def test_who_hangs_is_asked_nothing_more_and_replaced(ray_cluster, lake):
+    search = open_routed(lake, holders=1, replicas=2, timeout_s=10)
+    live = LiveIndex(lambda: search)
+    live.refresh()
+    request, group = SearchRequest((Term("text", lake.captions[9]),), limit=20), search.rows.searcher.groups[0]
+    whole, before = live.answer(request), group.holders
+    hung = process_of(search, 0)
+    with stopped(hung):
+        refused = 0
+        for _ in range(4):
+            try:
+                assert_same(live.answer(request), whole)
+            except TooSlow:
+                refused += 1
+        assert refused == 1, "the other one was asked from then on"
+        wait_until(lambda: (live.answer(request), len(group.holders) == 2 and set(group.holders) != set(before))[1])
+        wait_until(lambda: not psutil.pid_exists(hung) or psutil.Process(hung).status() == psutil.STATUS_ZOMBIE)
+    assert_same(live.answer(request), whole)
+
+
+def test_who_is_only_busy_is_neither_left_out_nor_replaced(ray_cluster, lake):
+    search = open_routed(lake, holders=1)
+    live = LiveIndex(lambda: search)
+    live.refresh()
+    request, group = SearchRequest((Term("text", lake.captions[9]),), limit=20), search.rows.searcher.groups[0]
+    whole, before = live.answer(request), group.holders
+    busy = [group.ask(search.rows.searcher.hidden, _sleep, 5) for _ in range(ServeConfig().concurrency)]
+    with pytest.raises(TooSlow, match="did not answer"):
+        busy[0](time.monotonic() + 0.1)
+    assert ray.wait([group._pings[before[0]][0]], timeout=60)[0], "every thread of it is busy but one"
+    assert_same(live.answer(request), whole)
+    assert group.holders == before
+
+
+def _sleep(_: Searcher, seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def test_when_nobody_is_left_it_says_so(ray_cluster, lake):

@@ -1,4 +1,4 @@
-"""Which copies of a remote lake's files this machine has, and dropping those that the lake has no more.
+"""Which copies of a lake's files this machine has, and dropping those that the lake has no more.
 
 Copies that a process holds open are dropped when it lets go of them (see files.py).
 """
@@ -51,8 +51,6 @@ class CacheSweep:
 
     def __call__(self) -> list[str]:
         """The URIs whose copies were dropped, or will be when they are let go; a store that fails is asked again."""
-        if not storage.is_remote(self._folder):
-            return []  # a local lake is read in place
         try:
             numbers = pointer_numbers(self._index_root, self._embed_key)
             return [] if numbers == self._seen else self._dropped(numbers)

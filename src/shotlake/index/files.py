@@ -1,8 +1,9 @@
 """Files of a generation on this machine: hashed once, remembered by a receipt, and refused by name if they differ.
 
-A local lake is used in place; a remote one is downloaded below `cache_dir`. A receipt holds for a file's size and
-modification time, so that a file that was touched is hashed again; its own time is when the file was last asked for.
-Where the cache has a cap, files that were not asked for longest make room, but none that a process holds open.
+A local lake is used in place, or copied below `cache_dir` as a remote one is: what is read in place may change under
+its readers, a copy does not. A receipt holds for a file's size and modification time, so that a file that was touched
+is hashed again; its own time is when the file was last asked for. Where the cache has a cap, files that were not asked
+for longest make room, but none that a process holds open.
 """
 
 from __future__ import annotations
@@ -73,26 +74,44 @@ def store(path: Path, root: str, stored_path: str, cache_dir: Path, cap_bytes: i
     return entry
 
 
-def fetch(root: str, files: Iterable[File], cache_dir: Path, cap_bytes: int = 0) -> LocalFiles:
-    """The verified `files` below `root`. `cap_bytes`: how large the cache may be, 0 without limit.
+def fetch(root: str, files: Iterable[File], cache_dir: Path, cap_bytes: int = 0, in_place: bool = True) -> LocalFiles:
+    """The verified `files` below `root`. `cap_bytes`: how large the cache may be, 0 without limit. A local lake's are
+    used `in_place`, or copied too.
 
     Errors: CorruptGeneration.
     """
     found = LocalFiles()
     for file in files:
         uri = storage.join(root, file.path)
-        path, lock = Path(uri), None
-        if storage.is_remote(uri):
-            path, lock = _download(uri, file, cache_dir, cap_bytes)
-        _verify(uri, path, file, cache_dir)
-        found.hold(file.path, path, lock)
+        if in_place and not storage.is_remote(uri):
+            _verify(uri, Path(uri), file, cache_dir)
+            found.hold(file.path, Path(uri), None)
+        else:
+            found.hold(file.path, *_copy(uri, file, cache_dir, cap_bytes))
     return found
+
+
+def _copy(uri: str, file: File, cache_dir: Path, cap_bytes: int) -> tuple[Path, BinaryIO]:
+    """A verified copy, and the lock that keeps it; one of before that is not what it should be is made anew."""
+    path = _cached(uri, cache_dir)
+    was_there = path.exists()
+    while True:
+        path, lock = _download(uri, file, cache_dir, cap_bytes)
+        try:
+            _verify(uri, path, file, cache_dir)
+            return path, lock
+        except CorruptGeneration:
+            lock.close()
+            path.unlink(missing_ok=True)
+            if not was_there:
+                raise
+            was_there = False
 
 
 def discard(uri: str, cache_dir: Path) -> None:
     """Remove this machine's copy of a file that is stored no more; one that is held open goes when it is let go."""
     path = _cached(uri, cache_dir)
-    if storage.is_remote(uri) and path.exists():
+    if path.exists():
         discard_copy(path, cache_dir)
 
 
@@ -143,14 +162,12 @@ def _verify(uri: str, path: Path, file: File, cache_dir: Path) -> None:
     except FileNotFoundError:
         raise _corrupt(uri, "is missing") from None
     if status.st_size != file.size_bytes:
-        _forget_download(uri, path)
         raise _corrupt(uri, f"has {status.st_size} bytes instead of {file.size_bytes}")
     receipt, proof = _receipt(path, file, cache_dir)
     if receipt.exists() and receipt.read_text() == proof:
         receipt.touch()
         return
     if file_entry(path, file.path).sha256 != file.sha256:
-        _forget_download(uri, path)
         raise _corrupt(uri, "does not have the sha256 of its manifest")
     _sign(path, file, cache_dir)
 
@@ -219,11 +236,6 @@ def _receipt_path(path: Path, cache_dir: Path) -> Path:
 def _sign(path: Path, file: File, cache_dir: Path) -> None:
     receipt, proof = _receipt(path, file, cache_dir)
     storage.write_bytes(str(receipt), proof.encode())
-
-
-def _forget_download(uri: str, path: Path) -> None:
-    if storage.is_remote(uri):
-        path.unlink()
 
 
 def _corrupt(uri: str, what: str) -> CorruptGeneration:

@@ -41,11 +41,21 @@ class Searcher:
     is_partial: bool = False  # all shards are in this process
 
     @classmethod
-    def load(cls, index_root: str, manifest: Manifest, cache_dir: Path | None = None, cache_bytes: int = 0) -> Searcher:
-        """Fetch, verify and map every file of the generation. Errors: CorruptGeneration, PreflightError."""
+    def load(
+        cls,
+        index_root: str,
+        manifest: Manifest,
+        cache_dir: Path | None = None,
+        cache_bytes: int = 0,
+        in_place: bool = True,
+    ) -> Searcher:
+        """Fetch, verify and map every file of the generation, a local lake's `in_place` or from a copy.
+
+        Errors: CorruptGeneration, PreflightError.
+        """
         check_one_faiss()
         folder = storage.join(index_root, manifest.embed_key)
-        files = fetch(folder, manifest.files, cache_dir or default_cache_dir(), cache_bytes)
+        files = fetch(folder, manifest.files, cache_dir or default_cache_dir(), cache_bytes, in_place)
         tombstones = np.fromfile(files[manifest.tombstones] if manifest.tombstones else os.devnull, dtype=np.int64)
         first_rows = [shard.first_row for shard in manifest.shards]
         spaces = {

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,9 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from shotlake import storage
@@ -27,11 +30,14 @@ from shotlake.config import Config, FlowConfig, ServeConfig
 from shotlake.errors import ConfigError, NoIndex, ShotlakeError
 from shotlake.index.publish import list_embed_keys
 from shotlake.serve.app import create_app
+from shotlake.serve.guard import Traffic
 from shotlake.serve.live import LiveIndex
 from shotlake.serve.opener import Opener
 from shotlake.table.lake import Lake
 
 APPLICATION = "shotlake"
+
+_log = logging.getLogger(__name__)
 
 
 @serve.ingress()
@@ -39,18 +45,23 @@ class SearchReplica:
     """One process that holds the encoder and the current index, and answers HTTP."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self._config, self._traffic = config, Traffic()
         opener = Opener(config)
-        self.live = LiveIndex(opener.open, opener.is_moved)
+        self.live = LiveIndex(opener.open, opener.is_moved, opener.look)
         self.live.refresh()
         threading.Thread(target=self._poll, name="poll", daemon=True).start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self.live, self._config.serve)
+        return create_app(self.live, self._config.serve, self._traffic)
 
     def state(self) -> tuple[str, ShotlakeError | None]:
         """The generation in use, and what went wrong when the pointer was looked at last."""
         return self.live.generation, self.live.error
+
+    def drain(self) -> int:
+        """Let no request in from now on; how many are still being answered."""
+        self._traffic.is_draining = True
+        return self._traffic.in_flight
 
     def _poll(self) -> None:
         pause = threading.Event()
@@ -89,9 +100,20 @@ def run_service(config: Config, stop: threading.Event | None = None) -> int:
             sys.stderr.write(f"ready at http://{host}:{port} with generation {generation} of {config.lake}\n")
             sys.stderr.flush()
             stop.wait()
+            _drain(handle, config.serve)
         finally:
             serve.delete(APPLICATION)
     return 0
+
+
+def _drain(handle: DeploymentHandle, config: ServeConfig) -> None:
+    """Wait until what was asked is answered, but no longer than that may take; whoever asks now is told so."""
+    until = time.monotonic() + config.body_s + config.timeout_s
+    try:
+        while handle.drain.remote().result(timeout_s=config.timeout_s) and time.monotonic() < until:
+            time.sleep(0.05)
+    except (TimeoutError, RayError) as error:
+        _log.warning("event=not_drained error=%r", error)
 
 
 def _check_index(lake_root: str) -> None:

@@ -23,6 +23,7 @@ from shotlake.embed.pooling import pool
 from shotlake.errors import MediaError, QueryError, StoreError
 from shotlake.query.request import Term
 from shotlake.records import SPACES, ClipBatch, UnitOutcome, Video, WorkUnit, cell_count, stable_id
+from shotlake.serve.live import LiveIndex
 
 FileKind = Literal["image", "audio", "clip"]
 MAX_CELLS = 32
@@ -86,6 +87,23 @@ class FileReader:
             elif item.status == "failed" or not batches:
                 raise QueryError(f"the {kind} query cannot be read: {item.message or 'it holds nothing'}")
         return batches
+
+
+class UploadReader:
+    """Reads files for the model that answers now: made with the first one, and again when another model answers."""
+
+    def __init__(self, live: LiveIndex) -> None:
+        self._live, self._lock = live, threading.Lock()
+        self._reader: tuple[Encoder, FileReader] | None = None
+
+    def term(self, content: bytes, kind: FileKind, weight: float) -> Term:
+        """As `FileReader.read_bytes`."""
+        opened = self._live.current()
+        with self._lock:
+            if not self._reader or self._reader[0] is not opened.encoder:
+                self._reader = opened.encoder, FileReader(opened.encoder, opened.config.decode)
+            reader = self._reader[1]
+        return reader.read_bytes(content, kind, weight)
 
 
 def read_files(files: Mapping[FileKind, Path], encoder: Encoder, config: DecodeConfig) -> list[Term]:

@@ -61,11 +61,20 @@ class Pool:
             raise Refused(429, "too_many_requests", "the queue is full; come back in a second")
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Requests of `/v1/` that were let in and not answered yet, and whether more are."""
+
+    in_flight: int = 0
+    is_draining: bool = False
+
+
 class RequestGuard:
     """ASGI middleware, the outermost. `observe` is told of every answer."""
 
-    def __init__(self, app: ASGIApp, config: ServeConfig, observe: Observe) -> None:
+    def __init__(self, app: ASGIApp, config: ServeConfig, observe: Observe, traffic: Traffic | None = None) -> None:
         self._app, self._config, self._observe = app, config, observe
+        self._traffic = traffic or Traffic()
         self._searches = Pool(config.concurrency + config.max_queued)
         self._uploads = Pool(config.upload_concurrency + config.max_queued)
         self._held_bytes = 0  # of bodies that are being read or answered
@@ -91,9 +100,19 @@ class RequestGuard:
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         self._check_sender(scope)
-        if not scope["path"].startswith("/v1/"):
+        is_capped = scope["path"].startswith("/v1/")
+        if self._traffic.is_draining and (is_capped or scope["path"] == "/readyz"):
+            raise Refused(503, "draining", "the service is being shut down; ask another one, or again in a moment")
+        if not is_capped:
             await self._app(scope, receive, exchange.send)
             return
+        self._traffic.in_flight += 1
+        try:
+            await self._answer_capped(scope, receive, exchange)
+        finally:
+            self._traffic.in_flight -= 1
+
+    async def _answer_capped(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         pool = self._uploads if scope["path"] == UPLOAD_PATH else self._searches
         pool.check()
         body = bytearray()

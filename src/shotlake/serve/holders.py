@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import groupby
@@ -20,13 +21,14 @@ from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from shotlake.config import ServeConfig
-from shotlake.errors import ShardsLost, Unavailable
+from shotlake.errors import ShardsLost, TooSlow
 from shotlake.index.manifest import Manifest
 from shotlake.index.scan import Rows
 from shotlake.index.searcher import Searcher
 
 _log = logging.getLogger(__name__)
 
+_HEALTH = "health"  # calls of this group have a thread of their own
 KEPT_VIEWS = 8  # sets of hidden rows that a holder remembers: those of the snapshots that are being asked
 
 
@@ -46,9 +48,12 @@ class ShardHolder:
 
     def load(self, index_root: str, part: Manifest, cache_dir: Path | None, cache_bytes: int) -> None:
         """Fetch, verify and map the shards. Errors: CorruptGeneration, PreflightError."""
-        self._whole = Searcher.load(index_root, part, cache_dir, cache_bytes)
+        self._whole = Searcher.load(index_root, part, cache_dir, cache_bytes, in_place=False)
         self._views: dict[str, Searcher] = {}
         self._lock = threading.Lock()
+
+    def ping(self) -> None:
+        """Says that the process runs."""
 
     def sweep(self) -> None:
         """As of the Searcher."""
@@ -66,7 +71,11 @@ class ShardHolder:
 
 
 class HolderGroup:
-    """The replicas that hold one run of shards. One that dies is replaced; meanwhile the others answer, or nobody."""
+    """The replicas that hold one run of shards. One that dies is replaced; meanwhile the others answer, or nobody.
+
+    One that did not answer in time is sent a ping, for which it has a thread of its own however busy it is. Until that
+    is answered it is asked nothing else; if that takes too long, it hangs, and is replaced as well.
+    """
 
     def __init__(
         self, index_root: str, part: Manifest, cache_dir: Path | None, cache_bytes: int, config: ServeConfig
@@ -78,6 +87,7 @@ class HolderGroup:
         self._config = config
         self._lock = threading.Lock()
         self._ready: deque[ActorHandle] = deque()
+        self._pings: dict[ActorHandle, tuple[ray.ObjectRef, float]] = {}  # of those that were too slow; and since when
         self._loading = [self._start() for _ in range(config.holder_replicas)]
 
     @property
@@ -111,32 +121,64 @@ class HolderGroup:
                 self._take_in(*replica)
             return bool(self._ready)
 
-    def ask(self, hidden: ray.ObjectRef, method: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-        """Send a call to the next replica. The function that is returned waits for the answer, of another one if need
-        be, and gives None if none is left. Errors: those of the call, Unavailable.
+    def ask(self, hidden: ray.ObjectRef, method: Callable[..., Any], *arguments: Any) -> Callable[[float], Any]:
+        """Send a call to the next replica. The function that is returned waits for the answer until a deadline of
+        `time.monotonic`, for that of another one if need be, and gives None if none is left.
+
+        Errors: those of the call, TooSlow.
         """
-        with self._lock:
-            self._ready.rotate()
-            holder = self._ready[0] if self._ready else None
+        holder = self._next()
         # the rows themselves arrive there: a process that keeps references of others may hang when Ray ends it
         answer = holder.ask.remote(hidden.hex(), hidden, method, *arguments) if holder else None
 
-        def wait() -> Any:
+        def wait(deadline: float) -> Any:
             if not holder:
                 return None
             try:
-                return _received(answer, self._config.answer_s)
+                return _received(answer, max(0.0, min(self._config.answer_s, deadline - time.monotonic())))
             except ShardsLost as error:
                 self._replace(holder, error)
-                return self.ask(hidden, method, *arguments)()
+                return self.ask(hidden, method, *arguments)(deadline)
+            except TooSlow:
+                self._suspect(holder)
+                raise
 
         return wait
+
+    def _next(self) -> ActorHandle | None:
+        """The replica whose turn it is, of those that owe no ping. Errors: TooSlow if all do."""
+        self._judge_suspects()
+        with self._lock:
+            for _ in range(len(self._ready)):
+                self._ready.rotate()
+                if self._ready[0] not in self._pings:
+                    return self._ready[0]
+            if self._ready:
+                raise TooSlow("the processes that hold shards of the index hang; they are replaced; try again later")
+            return None
+
+    def _suspect(self, slow: ActorHandle) -> None:
+        with self._lock:
+            if slow in self._ready and slow not in self._pings:
+                _log.warning("event=holder_slow first_row=%d end_row=%d", *self._rows)
+                self._pings[slow] = slow.ping.options(concurrency_group=_HEALTH).remote(), time.monotonic()
+
+    def _judge_suspects(self) -> None:
+        """Who has answered the ping was only busy; who has not for as long as an answer may take is replaced."""
+        with self._lock:
+            answered = [one for one, (ping, _) in self._pings.items() if ray.wait([ping], timeout=0)[0]]
+            for holder in answered:
+                del self._pings[holder]
+            latest = time.monotonic() - self._config.answer_s
+            hung = [one for one, (_, since) in self._pings.items() if since < latest]
+        for holder in hung:
+            self._replace(holder, ShardsLost("it hangs"))
 
     def _start(self) -> tuple[ActorHandle, ray.ObjectRef]:
         """A new holder, and what tells that it has loaded."""
         # no core is reserved: holders work while the process that asks them waits
         options = {"num_cpus": 0, "max_concurrency": self._config.concurrency, "scheduling_strategy": "SPREAD"}
-        holder = ray.remote(ShardHolder).options(**options).remote()
+        holder = ray.remote(concurrency_groups={_HEALTH: 1})(ShardHolder).options(**options).remote()
         return holder, holder.load.remote(*self._arguments)
 
     def _replace(self, lost: ActorHandle, error: ShardsLost) -> None:
@@ -144,6 +186,7 @@ class HolderGroup:
             if lost in self._ready:  # nobody else was quicker
                 _log.warning("event=holder_lost first_row=%d end_row=%d error=%s", *self._rows, error)
                 self._ready.remove(lost)
+                self._pings.pop(lost, None)
                 ray.kill(lost)  # for it may only be out of reach
                 self._loading.append(self._start())
 
@@ -157,7 +200,7 @@ class HolderGroup:
 
 
 def _received(answer: ray.ObjectRef, timeout_s: float | None = None) -> Any:
-    """What a holder answers. Errors: what it raises; ShardsLost if it is gone, Unavailable if it takes too long."""
+    """What a holder answers. Errors: what it raises; ShardsLost if it is gone, TooSlow if it takes too long."""
     try:
         return ray.get(answer, timeout=timeout_s)
     except RayTaskError as error:
@@ -165,6 +208,4 @@ def _received(answer: ray.ObjectRef, timeout_s: float | None = None) -> Any:
     except RayActorError as error:
         raise ShardsLost(f"a process that held shards of the index is gone: {error}") from error
     except GetTimeoutError as error:
-        raise Unavailable(
-            f"shards of the index did not answer within {timeout_s:g} s, 0.8 of serve.timeout_s"
-        ) from error
+        raise TooSlow(f"shards of the index did not answer within {timeout_s:.1f} s (serve.timeout_s)") from error

@@ -10,41 +10,55 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol, Self, runtime_checkable
 
-from shotlake.errors import NoIndex, ShardsLost, ShotlakeError, Unavailable
+from shotlake.errors import NoIndex, ShardsLost, ShotlakeError, TooSlow
 from shotlake.query.budget import Budget
 from shotlake.query.cursor import Pin
 from shotlake.query.request import SearchRequest
 from shotlake.query.result import SearchResult
 from shotlake.query.search import LakeSearch
+from shotlake.serve.look import Look
+from shotlake.serve.pins import PinnedSnapshots
 
 _log = logging.getLogger(__name__)
 
-KEPT_PINS = 4  # snapshots that a cursor or a pin asked for; those of one generation share its vectors
+
+@runtime_checkable
+class Deadlined(Protocol):
+    """A searcher that waits for others, and may be told how long."""
+
+    def until(self, deadline: float) -> Self:
+        """The same, which waits for nobody after the `deadline` of `time.monotonic`."""
 
 
 class LiveIndex:
     """Holds the newest snapshot that could be opened. Any thread may call any method.
 
     `open_search` opens the first one and may raise whatever it likes; from then on `LakeSearch.refreshed` does, until
-    `is_moved` says that another space is to answer.
+    `is_moved` says that another space is to answer. `look` says when that was last done.
     """
 
-    def __init__(self, open_search: Callable[[], LakeSearch], is_moved: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        open_search: Callable[[], LakeSearch],
+        is_moved: Callable[[], bool] = lambda: False,
+        look: Look | None = None,
+    ) -> None:
         self._open, self._is_moved = open_search, is_moved
         self._one_at_a_time = threading.Lock()
         self._search: LakeSearch | None = None
-        self._pinned: OrderedDict[tuple[Pin, int], LakeSearch] = OrderedDict()
-        self._one_pin_at_a_time = threading.Lock()
+        self._pinned = PinnedSnapshots()
+        self.look = look or Look()
         self.error: ShotlakeError | None = None
         self.reloads = self.failed_reloads = 0
         self.loaded_at = 0.0  # seconds since 1970
 
     def refresh(self) -> None:
         """Look at the lake again: the current generation, newer rows, retired videos."""
-        with self._one_at_a_time:
+        with self._one_at_a_time, self.look.going_on():
             try:
                 if self._search and not self._is_moved():
                     self._swap(self._search.refreshed())
@@ -64,33 +78,39 @@ class LiveIndex:
         error = self.error or NoIndex("the index is still being loaded; try again in a moment")
         raise type(error)(error.message)
 
-    def answer(self, request: SearchRequest, budget: Budget | None = None) -> SearchResult:
-        """Answer from the snapshot in use, or from that of the request's cursor or generation.
+    def answer(
+        self, request: SearchRequest, budget: Budget | None = None, snapshot: LakeSearch | None = None
+    ) -> SearchResult:
+        """Answer from the snapshot in use, or from that of the request's cursor or generation, which may be given.
 
-        Errors: QueryError, Unavailable if the time was over before it was its turn.
+        Errors: QueryError, TooSlow if the time was over before it was its turn.
         """
         budget = budget or Budget()
+        snapshot = snapshot or self.snapshot(request, budget)
         if not budget.left_s:
-            raise Unavailable("other requests took all the time that this one had; try again in a moment")
-        search = self.current()
-        pin = search.pin_of(request)
-        snapshot = search if pin == search.pin else self._snapshot(search, pin)
+            raise TooSlow("other requests took all the time that this one had; try again in a moment")
+        searcher = snapshot.rows.searcher
+        if isinstance(searcher, Deadlined):
+            until = searcher.until(budget.deadline)
+            snapshot = replace(snapshot, rows=replace(snapshot.rows, searcher=until))
         try:
             return snapshot.answer(request, budget)
         except ShardsLost:  # in the middle of a query; now it is known who is gone, and it begins without them
             return snapshot.answer(request, budget)
 
-    def _snapshot(self, search: LakeSearch, pin: Pin) -> LakeSearch:
-        """The snapshot of a pin, without what was retired since; opened once, until something else is retired."""
-        wanted = pin, search.pin.retired_version
-        with self._one_pin_at_a_time:
-            if wanted not in self._pinned:
-                alike = (known for known in self._pinned.values() if known.pin.generation == pin.generation)
-                self._pinned[wanted] = next(alike, search).at(pin)
-            self._pinned.move_to_end(wanted)
-            while len(self._pinned) > KEPT_PINS:
-                self._pinned.popitem(last=False)
-            return self._pinned[wanted]
+    def snapshot_at_hand(self, request: SearchRequest) -> LakeSearch | None:
+        """The snapshot that answers a request, unless it has to be opened first; never waits. Errors: QueryError."""
+        search, pin = self._asked(request)
+        return search if pin == search.pin else self._pinned.at_hand(search, pin)
+
+    def snapshot(self, request: SearchRequest, budget: Budget) -> LakeSearch:
+        """The same, opened if need be, which may take long. Errors: QueryError, TooSlow, those of a load."""
+        search, pin = self._asked(request)
+        return search if pin == search.pin else self._pinned.get(search, pin, budget)
+
+    def _asked(self, request: SearchRequest) -> tuple[LakeSearch, Pin]:
+        search = self.current()
+        return search, search.pin_of(request)
 
     @property
     def generation(self) -> str:
@@ -100,8 +120,7 @@ class LiveIndex:
     def _swap(self, search: LakeSearch) -> None:
         before, self._search, self.error = self.generation, search, None
         if before != self.generation:
-            with self._one_pin_at_a_time:  # what they hold may have been erased; who asks for one again opens it again
-                self._pinned.clear()
+            self._pinned.clear()  # what they hold may have been erased; who asks for one again opens it again
             self.loaded_at = time.time()
             self.reloads += 1
             _log.info("event=generation_swapped before=%s after=%s", before, self.generation)

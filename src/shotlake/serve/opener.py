@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from shotlake import storage
 from shotlake.config import Config, EmbedConfig
@@ -12,19 +13,27 @@ from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
 from shotlake.errors import CorruptGeneration, NotFound
 from shotlake.index.default import default_space
+from shotlake.index.manifest import Manifest
 from shotlake.index.publish import list_generations, published_keys
+from shotlake.index.searcher import Searcher
 from shotlake.query.default import with_default_model
+from shotlake.query.live import RowSearcher
 from shotlake.query.search import LakeSearch, LoadSearcher
+from shotlake.serve.look import Look
 from shotlake.serve.router import Router
 
 _log = logging.getLogger(__name__)
 
 
 class Opener:
-    """Of one service. An encoder stays loaded while the space that answers has the same one."""
+    """Of one service. An encoder stays loaded while the space that answers has the same one.
+
+    Shards of a local lake are copied into the cache, as a remote lake's are: a file of the lake that is cut short would
+    end the process that maps it, and one that is overwritten would be answered from.
+    """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self._config, self.look = config, Look()
         self._loaded: tuple[EmbedConfig, Encoder] | None = None
         self._chosen = ""
 
@@ -33,13 +42,18 @@ class Opener:
         chosen, config = self._default_key(), with_default_model(self._config)
         if not self._loaded or self._loaded[0] != config.embed:
             self._loaded = config.embed, load_encoder(config.embed, config.embed.device)
-        on_holders = partial(Router.load, cache_bytes=config.index.cache_bytes, config=config.serve)
-        load = on_holders if config.serve.holders else None
-        search = self._whole(config, self._loaded[1], load)
+        search = self._whole(config, self._loaded[1], partial(self._load, config))
         self._chosen = chosen
         return search
 
-    def _whole(self, config: Config, encoder: Encoder, load: LoadSearcher | None) -> LakeSearch:
+    def _load(self, config: Config, index_root: str, manifest: Manifest, cache_dir: Path | None) -> RowSearcher:
+        cache_bytes = config.index.cache_bytes
+        with self.look.loading():
+            if config.serve.holders:
+                return Router.load(index_root, manifest, cache_dir, cache_bytes, config.serve)
+            return Searcher.load(index_root, manifest, cache_dir, cache_bytes, in_place=False)
+
+    def _whole(self, config: Config, encoder: Encoder, load: LoadSearcher) -> LakeSearch:
         """The current generation; where that is damaged, the last good one, until a look finds it whole."""
         try:
             return LakeSearch.open(config.lake, encoder, config, load=load)

@@ -14,11 +14,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from shotlake.errors import IndexingError, PreflightError, QueryError, ShotlakeError, StoreError
+from shotlake.errors import IndexingError, PreflightError, QueryError, ShotlakeError, StoreError, TooSlow
+from shotlake.serve.answer import PROBLEM_TYPE
 
 _log = logging.getLogger(__name__)
 DETAILS, WORDS = 16, 200  # errors in an answer, and letters of one
 _NOT_READY = (PreflightError, IndexingError, StoreError)  # nothing is wrong with the request; it may work later
+_TOLD = (QueryError, TooSlow)  # their words are for whoever asked
 
 
 def problem(request_id: str, status: int, code: str, detail: str, **more: Any) -> JSONResponse:
@@ -26,9 +28,7 @@ def problem(request_id: str, status: int, code: str, detail: str, **more: Any) -
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code}
     retry_after = {429: "1", 503: "10"}.get(status)
     headers = {"Retry-After": retry_after} if retry_after else None
-    return JSONResponse(
-        body | {"detail": detail, "request_id": request_id} | more, status, headers, "application/problem+json"
-    )
+    return JSONResponse(body | {"detail": detail, "request_id": request_id} | more, status, headers, PROBLEM_TYPE)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -39,7 +39,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         status = 422 if isinstance(error, QueryError) else 503 if isinstance(error, _NOT_READY) else 500
         if status != 422:
             _log.error("request_id=%s code=%s message=%s", request.state.id, error.code, error.message)
-        return problem(request.state.id, status, error.code, error.message if status == 422 else plainly(error))
+        detail = error.message if isinstance(error, _TOLD) else plainly(error)
+        return problem(request.state.id, status, error.code, detail)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -38,6 +38,7 @@ class Router:
     hidden: ray.ObjectRef  # rows that are never found
     tombstones: Rows
     is_partial: bool = False
+    deadline: float = math.inf  # of `time.monotonic`: when nobody waits any more
 
     @classmethod
     def load(
@@ -73,6 +74,10 @@ class Router:
         if not groups:
             raise ShardsLost("all processes that held shards of the index are gone; new ones load; try again later")
         return self if len(groups) == len(self.groups) else replace(self, groups=groups, is_partial=True)
+
+    def until(self, deadline: float) -> Router:
+        """The same holders, for whom nobody waits after `deadline`."""
+        return replace(self, deadline=deadline)
 
     def without(self, hidden: Rows) -> Router:
         """The same holders, for whom `hidden` rows are never found; what an earlier call hid is shown again."""
@@ -136,9 +141,12 @@ class Router:
         method: Callable[..., Any],
         arguments: Callable[[HolderGroup], tuple[Any, ...]],
     ) -> list[Any]:
-        """The answer of each group; all are asked before one is waited for. Errors: ShardsLost, those of `method`."""
+        """The answer of each group; all are asked before one is waited for.
+
+        Errors: ShardsLost, TooSlow, those of `method`.
+        """
         waits = [group.ask(self.hidden, method, *arguments(group)) for group in groups]
-        answers = [wait() for wait in waits]
+        answers = [wait(self.deadline) for wait in waits]
         if any(answer is None for answer in answers):
             raise ShardsLost("a process that held shards of the index was lost while it was asked; ask again")
         return answers
