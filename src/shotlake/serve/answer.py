@@ -17,13 +17,17 @@ _REF = "#/components/schemas/{model}"
 
 
 class HitAnswer(BaseModel):
-    """A moment of a video, half-open, with the score in each space (null: it has none there)."""
+    """A moment of a video, half-open, with the score in each space (null: it has none there).
+
+    Of its `n_segments` neighbouring segments it names at most 100.
+    """
 
     rank: int
     score: float
     video_uri: str
     start_s: float
     end_s: float
+    n_segments: int
     segment_ids: list[str]
     scores: dict[str, float | None]
 
