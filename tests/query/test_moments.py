@@ -66,6 +66,10 @@ def test_what_no_moment_may_hold_ends_it():
     assert grown(line, [0, 2], 2) == [[0], [2]]
 
 
+def test_what_was_found_and_is_excluded_here_by_a_rounding_is_alone():
+    assert grown(timeline((-np.inf, 0, 10), (-np.inf, 10, 20), (-2.0, 20, 30)), [1], 9) == [[1]]
+
+
 def test_of_a_long_run_only_what_is_looked_at_is_scored():
     asked: list[int] = []
 

@@ -80,7 +80,10 @@ class Timeline:
     def _grown(self, best: int, drop: float, climbs: bool) -> Stretch:
         while True:
             floor = self._at(best) - drop
-            first, last = self._reach(best, -1, floor), self._reach(best, 1, floor)
+            if floor == -np.inf:  # found all the same: a rounding away from what the query excludes
+                first = last = best
+            else:
+                first, last = self._reach(best, -1, floor), self._reach(best, 1, floor)
             found = first + int(np.argmax(self._scores[first : last + 1]))
             if not climbs or self._scores[found] <= self._scores[best]:
                 break
