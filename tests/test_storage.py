@@ -7,6 +7,8 @@ import hashlib
 import os
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,9 @@ from shotlake.errors import (
     Unavailable,
     UnsafeStore,
 )
-from shotlake.storage import s3, s3_client
+from shotlake.storage import local, s3, s3_client
 from shotlake.storage.again import TRIES
+from shotlake.storage.objects import ObjectInfo
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
@@ -359,3 +362,33 @@ def test_transient_trouble_is_tried_again(
         assert storage.patiently(request) == "done"
     assert len(made) == calls and len(waited) == calls - 1
     assert all(0.05 <= pause <= 4 for pause in waited)
+
+
+def test_a_draft_that_another_writer_deletes_while_we_look_has_no_etag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of a table holds drafts of its writers for a moment."""
+    for name in ("1.json", "2.json#1", "3.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    scandir = os.scandir
+
+    def listed(folder: str) -> nullcontext[Iterator[os.DirEntry[str]]]:
+        entries = list(scandir(folder))
+        (tmp_path / "2.json#1").unlink()
+        return nullcontext(iter(entries))
+
+    monkeypatch.setattr(local.os, "scandir", listed)
+    assert sorted(storage.etags(str(tmp_path), "")) == ["1.json", "3.json"]
+
+
+def test_a_file_that_is_deleted_while_we_look_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, info = tmp_path / "a", local._info
+    path.write_bytes(b"a")
+
+    def late(path: Path, key: str) -> ObjectInfo:
+        path.unlink()
+        return info(path, key)
+
+    monkeypatch.setattr(local, "_info", late)
+    with pytest.raises(NotFound, match="is not there"):
+        storage.stat(str(path))

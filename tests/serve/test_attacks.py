@@ -58,11 +58,11 @@ def test_a_filter_as_json_is_the_same_filter(client, full_lake):
     assert client.post("/v1/search", json=asked | {"filter": tree}).json()["hits"] == text["hits"]
 
 
-def test_a_cursor_without_a_first_round_is_refused(client, full_lake):
+def test_a_forged_cursor_is_refused(client, full_lake):
     asked = {"query": full_lake.captions[3], "limit": 2}
     cursor = client.post("/v1/search", json=asked).json()["cursor"]
     fields = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[8:])
-    body = json.dumps([*fields[:4], 0, *fields[5:]], separators=(",", ":"))
+    body = json.dumps([*fields[:4], -1, *fields[5:]], separators=(",", ":"))
     forged = base64.urlsafe_b64encode(f"{stable_id(body)[:8]}{body}".encode()).decode().rstrip("=")
     assert_problem(client.post("/v1/search", json=asked | {"cursor": forged}), 422, "query")
 

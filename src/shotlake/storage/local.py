@@ -48,9 +48,10 @@ def folders(root: str, below: str = "") -> list[str]:
 def stat(uri: str) -> ObjectInfo:
     """The file as it is now. Errors: NotFound."""
     path = Path(uri)
-    if not path.is_file():
-        raise NotFound(f"{uri!r} is not there")
-    return _info(path, path.name)
+    if path.is_file():
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            return _info(path, path.name)
+    raise NotFound(f"{uri!r} is not there")
 
 
 def read_bytes(uri: str) -> bytes:
@@ -101,8 +102,9 @@ def delete(uri: str) -> None:
 def names(root: str) -> list[str]:
     """Keys under `root`, relative to it, sorted; files that are still being written are left out."""
     base = Path(root)
-    found = (p for p in base.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return sorted(p.relative_to(base).as_posix() for p in found)
+    walked = ((Path(folder), files) for folder, _, files in os.walk(base))  # passes over what is deleted meanwhile
+    found = (folder / name for folder, files in walked for name in files if not name.startswith("."))
+    return sorted(path.relative_to(base).as_posix() for path in found if path.is_file())
 
 
 def etags(folder: str, after: str) -> dict[str, str]:
@@ -112,7 +114,12 @@ def etags(folder: str, after: str) -> dict[str, str]:
             later = [entry for entry in found if entry.name > after and not entry.name.startswith(".")]
     except FileNotFoundError:
         return {}
-    return {entry.name: _etag(entry.stat()) for entry in later if entry.is_file()}
+    etags = {}
+    for entry in later:
+        with suppress(FileNotFoundError):  # of another writer, who has deleted it meanwhile
+            if entry.is_file():
+                etags[entry.name] = _etag(entry.stat())
+    return etags
 
 
 def open_object(uri: str, etag: str, size_bytes: int, block_bytes: int) -> ObjectReader:
@@ -154,6 +161,8 @@ def _list(folder: Path, prefix: str) -> Iterator[ObjectInfo]:
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda e: e.name + "/" if e.is_dir(follow_symlinks=False) else e.name)
+    except FileNotFoundError:  # deleted while we list
+        return
     except PermissionError:
         raise AccessDenied(f"the folder {str(folder)!r} may not be read; check its permissions") from None
     for entry in entries:
