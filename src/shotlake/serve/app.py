@@ -65,16 +65,21 @@ def create_app(live: LiveIndex, config: ServeConfig, traffic: Traffic | None = N
 def _add_searches(app: FastAPI, live: LiveIndex, config: ServeConfig) -> None:
     searches, uploads = CapacityLimiter(config.concurrency), CapacityLimiter(config.upload_concurrency)
     openings, canary = CapacityLimiter(OPENING), Canary(live, searches, config.answer_s)
-    reader = UploadReader(live)
+    reader, n_asked = UploadReader(live), 0
 
     async def snapshot_for(request: SearchRequest, budget: Budget) -> LakeSearch:
         """What has to be opened first takes no place of a search meanwhile."""
         found = live.snapshot_at_hand(request)
         if found:
             return found
-        if openings.statistics().tasks_waiting >= config.concurrency:
+        nonlocal n_asked
+        if n_asked >= OPENING + config.concurrency:
             raise TooSlow("older generations are being opened for others; try again in a moment")
-        return await to_thread.run_sync(live.snapshot, request, budget, limiter=openings)
+        n_asked += 1  # not those in the limiter's queue, which a request enters only after it was asked here
+        try:
+            return await to_thread.run_sync(live.snapshot, request, budget, limiter=openings)
+        finally:
+            n_asked -= 1
 
     @app.post("/v1/search", responses=answers("search", SearchAnswer))
     async def search(body: SearchBody) -> JSONResponse:
