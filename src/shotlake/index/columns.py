@@ -124,19 +124,21 @@ class VideoRuns:
         self._hashes = unsorted[self._order]
 
     def of(self, video_ids: pa.Array) -> NDArray[np.int64]:
-        """Ascending offsets of the rows of some videos."""
+        """The runs [R, 2] of some videos, from their first rows to behind their last ones, ascending; and of others
+        that have the hash of one.
+        """
         wanted = np.unique(_hashes(video_ids))
         edges = np.searchsorted(self._hashes, wanted), np.searchsorted(self._hashes, wanted, side="right")
         runs = [self._order[first:last] for first, last in zip(*edges)]
-        found = [np.arange(*self._starts[run : run + 2]) for run in np.sort(np.concatenate([*runs, _NO_RUN])).tolist()]
-        return np.concatenate([np.empty(0, np.int64), *found])
+        found = np.sort(np.concatenate([*runs, _NO_RUN]))
+        return np.stack([self._starts[found], self._starts[found + 1]], axis=1).astype(np.int64)
 
 
 _NO_RUN = np.empty(0, np.int32)
 
 
 def _hashes(ids: pa.Array) -> NDArray[np.int64]:
-    """64 bits of each id, the same within this process: two of a million ids agree once in ten million lakes."""
+    """64 bits of each id, the same within this process."""
     return np.fromiter(map(hash, ids.to_pylist()), np.int64, len(ids))
 
 
@@ -165,7 +167,10 @@ class ShardColumns:
         if not len(wanted):
             return np.empty(0, dtype=np.int64)
         if name == "video_id" and len(wanted) <= MANY_VIDEOS:
-            return self._runs.of(wanted)
+            runs = self._runs.of(wanted)
+            meant = np.asarray(pc.is_in(self.take(runs[:, 0], [name])[name], value_set=wanted))
+            found = [np.arange(first, end) for first, end in runs[meant].tolist()]
+            return np.concatenate([np.empty(0, np.int64), *found])
         return self.where(lambda batch: pc.is_in(batch.column(name), value_set=wanted))[0]
 
     @cached_property

@@ -81,14 +81,14 @@ class Grower:
         own = self._query.own_segments
         names = _PLACED if own else _PLACED[1:]
         table = self._rows.columns(rows, names)
-        number = np.asarray(pc.index_in(table["video_id"], value_set=pa.array(new, pa.string())).fill_null(len(new)))
+        number = np.asarray(pc.index_in(table["video_id"], value_set=pa.array(new, pa.string())))
         free = np.ones(len(rows), np.bool_)
         if own:
             free = np.array([segment_id not in own for segment_id in table["segment_id"].to_pylist()], np.bool_)
         starts_us, ends_us = np.asarray(table["start_us"]), np.asarray(table["end_us"])
         order = np.argsort(number, kind="stable")
-        parts = np.split(order, np.searchsorted(number[order], np.arange(1, len(new) + 1)))
-        for video, part in zip(new, parts):  # behind them rows whose video has the hash of one
+        parts = np.split(order, np.searchsorted(number[order], np.arange(1, len(new))))
+        for video, part in zip(new, parts):
             mine = part[free[part]]
             self._lines[video] = Timeline(rows[mine], starts_us[mine], ends_us[mine], self._score)
 
