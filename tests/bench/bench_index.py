@@ -133,7 +133,7 @@ def bench_reference(world: Synthetic, searcher: Searcher) -> None:
     for kind, nprobe, wanted, bound in (("segment", 8, 0.60, 0.03), ("text", 32, 0.97, 0.01)):
         truth = Truth.load(searcher.files[searcher.manifest.spaces["fused"].truths[kind]])
         deep = 11 if kind == "segment" else world.n // 20
-        rows = vectors.candidates(truth.queries, nprobe, min(deep, world.n))[1]
+        rows = vectors.candidates(truth.queries, nprobe, min(deep, world.n)).rows
         recall = float(truth.recall(rows, vectors.scores)[:, -1].mean())
         name = "raw recall@10 of the codes" if kind == "segment" else "coarse ceiling"
         note = f"{name} {recall:.3f} at nprobe {nprobe}, the reference {wanted}"

@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 
 from shotlake.config import IndexConfig
-from shotlake.index.scan import _best
+from shotlake.index.exact import best_of
 from shotlake.index.sizing import plan_index
 
 ROWS, DIM, N_SHARDS = 10**9, 512, 40  # at index.rows_per_shard of 25 million
@@ -73,7 +73,7 @@ def merge_ms() -> float:
     rng = np.random.default_rng(6)
     scores = rng.random((1, N_SHARDS * RERANK), dtype=np.float32)
     rows = np.arange(scores.size)[None]
-    return p50_ms(lambda: _best(scores, rows, RERANK))
+    return p50_ms(lambda: best_of(scores, rows, RERANK))
 
 
 def rerank_ms() -> float:

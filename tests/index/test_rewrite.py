@@ -103,7 +103,7 @@ def test_codes_are_those_of_before(grown):
     gone = old.tombstones
     for space in ("fused", "visual"):
         q = QUERIES if space == "fused" else np.ascontiguousarray(QUERIES[:, ::-1])
-        (s1, r1), (s2, r2) = (s.spaces[space].candidates(q, 4, 50) for s in (old, new))
+        (_, s1, r1), (_, s2, r2) = (s.spaces[space].candidates(q, 4, 50) for s in (old, new))
         np.testing.assert_allclose(s1, s2, atol=1e-5)
         same = np.where(np.diff(s1, append=-np.inf, axis=1) < -1e-4, r1 - np.searchsorted(gone, r1), -1)
         shared = (same >= 0) & (np.diff(s1, prepend=np.inf, axis=1) < -1e-4)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-from shotlake.index.scan import BLOCK_ROWS, CACHED_ROWS, ShardVectors, SpaceVectors, widened
+from shotlake.index.exact import BLOCK_ROWS, CACHED_ROWS, ShardVectors
+from shotlake.index.scan import SpaceVectors
+from shotlake.index.stored import widened
 
 
 def test_every_finite_number_is_widened_to_itself() -> None:

@@ -32,9 +32,10 @@ from shotlake.index.manifest import File, Manifest, SpaceEntry, SpaceShard
 from shotlake.index.measure import measure
 from shotlake.index.receipts import FilledShard, Trained
 from shotlake.index.rows import SEGMENT_QUERIES, RowSource
-from shotlake.index.scan import SpaceVectors, load_trained
+from shotlake.index.scan import SpaceVectors
 from shotlake.index.searcher import Searcher
 from shotlake.index.sizing import IndexPlan, check_budget, plan_index
+from shotlake.index.stored import load_trained
 from shotlake.index.truth import Truth, Truths
 from shotlake.records import QueryVectors, Space
 
@@ -107,8 +108,7 @@ def build_generation(
                 n_vectors=_count(filled.spaces[space]),
                 shards=filled.spaces[space],
                 first_shards=len(filled.shards),
-                tuning=found.tuning,
-                truths=found.truths,
+                **found.entry(),
             )
         elsewhere = _elsewhere_s([trained, *parts])
         everything = (*trained.files, *filled.files, *measured)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shotlake.index.scan import Scores
+from shotlake.index.exact import Scores
 from shotlake.index.searcher import Searcher
 from shotlake.index.truth import K, Truth
 from shotlake.records import Space

@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from shotlake.index.columns import ShardColumns
+from shotlake.index.exact import ShardVectors
 from shotlake.index.gpu import n_gpus
 from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, File, Shard, SpaceShard
 from shotlake.index.receipts import FilledShard, Receipts, Trained
 from shotlake.index.rows import RowSource, Sample, blocks, sample_rows
-from shotlake.index.scan import ShardVectors, load_index, map_rows
 from shotlake.index.shard import ShardPlace, build_shard
 from shotlake.index.sizing import IndexPlan
+from shotlake.index.stored import load_index, map_rows
 from shotlake.index.training import train_space
 from shotlake.index.truth import Truth, Truths
 from shotlake.index.wheel import check_one_faiss

@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 
 from shotlake.index import scan
+from shotlake.index.exact import Rows, Scores
 from shotlake.index.manifest import FilteredRecall, TunedPoint, Tuning
-from shotlake.index.scan import Rows, Scores, SpaceVectors
+from shotlake.index.scan import SpaceVectors
 from shotlake.index.truth import TIE, K, Truth, lower_bound
 
 SHARES = (0.5, 0.25, 0.1, 0.01)

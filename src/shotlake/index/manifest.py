@@ -111,6 +111,13 @@ class SpaceShard(Part):
     quantisation_error: float
 
 
+class DenseList(Part):
+    """A list of which every row is scored, as `dense.py` says; `radius`: how far from its centroid they stand."""
+
+    number: int
+    radius: float
+
+
 class SpaceEntry(Part):
     """One vector space of the generation."""
 
@@ -121,6 +128,7 @@ class SpaceEntry(Part):
     first_shards: int  # so many were filled with the rows that the epoch was trained on; later ones are fresh
     tuning: dict[QueryKind, Tuning]
     truths: dict[QueryKind, str]
+    dense: tuple[DenseList, ...] = ()
 
 
 class Cost(Part):

@@ -21,14 +21,16 @@ from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
 from shotlake.index.columns import select_columns
 from shotlake.index.draft import Contents, Draft, GenerationTarget, check_room, kept_files, open_draft
+from shotlake.index.exact import ShardVectors
 from shotlake.index.fill import Filled, maker, map_shards, store_shard
 from shotlake.index.lists import join_lists
 from shotlake.index.manifest import ROWS_NAME, File, Manifest, Shard, SpaceShard
 from shotlake.index.measure import measure
 from shotlake.index.receipts import FilledShard
-from shotlake.index.scan import ShardVectors, SpaceVectors, load_trained, read_rows
+from shotlake.index.scan import SpaceVectors
 from shotlake.index.searcher import Searcher
 from shotlake.index.shard import SeenRows, ShardPlace, open_files
+from shotlake.index.stored import load_trained, read_rows
 from shotlake.index.truth import Truth, close_up
 from shotlake.records import Space
 

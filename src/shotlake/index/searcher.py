@@ -21,9 +21,11 @@ from shotlake.errors import QueryError
 from shotlake.index.cache import CacheSweep
 from shotlake.index.columns import RowCondition, ShardColumns
 from shotlake.index.depth import TUNED_TEXT, Depth, point_for
+from shotlake.index.exact import Rows, Scores, ShardVectors
 from shotlake.index.files import LocalFiles, default_cache_dir, fetch
 from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, Manifest, TunedPoint
-from shotlake.index.scan import Rows, Scores, ShardVectors, SpaceVectors, load_index, load_trained, map_rows
+from shotlake.index.scan import SpaceVectors
+from shotlake.index.stored import load_index, load_trained, map_rows
 from shotlake.index.wheel import check_one_faiss
 from shotlake.records import Space
 
@@ -70,6 +72,7 @@ class Searcher:
                     for part, first_row in zip(entry.shards, first_rows)
                 ],
                 tombstones,
+                dense=entry.dense,
             )
             for space, entry in manifest.spaces.items()
         }

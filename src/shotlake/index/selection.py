@@ -9,6 +9,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from shotlake.index.training import decoded
+
 Rows = NDArray[np.int64]
 
 
@@ -28,6 +30,19 @@ class Selection:
         self.bits, self.empty = None if inverted else bits, not bits.any()
         self._bitmap = np.packbits(bits, bitorder="little")
         self.selector = faiss.IDSelectorBitmap(self._bitmap)
+
+    def of_list(self, index: faiss.IndexIVF, number: int) -> Rows:
+        """Those rows of a list that may be found."""
+        ids = ids_of(index, number)
+        if self.selector is None:
+            return ids
+        return ids[(self._bitmap[ids >> 3] >> (ids & 7).astype(np.uint8) & 1).astype(np.bool_)]
+
+
+def ids_of(index: faiss.IndexIVF, number: int) -> Rows:
+    """The rows of a list, a copy."""
+    inverted, size = index.invlists, int(index.invlists.list_size(number))
+    return faiss.rev_swig_ptr(inverted.get_ids(number), size).copy() if size else np.empty(0, np.int64)
 
 
 class ListCounts:
@@ -51,6 +66,16 @@ class ListCounts:
         for number in np.unique(lists[(lists >= 0) & (known[lists] < 0)]).tolist():
             known[number] = sum(count(*part, number) for part in self._parts)
         return np.where(lists >= 0, known[lists], 0)
+
+
+def decoded_at(index: faiss.IndexIVF, number: int, places: Rows, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the codes at some places [N] of a list say of the `vectors` there, both [N, d]."""
+    if isinstance(index, faiss.IndexIVFPQFastScan):  # which reads behind its blocks to say it (1.15)
+        return decoded(index, vectors)
+    found = np.empty((len(places), index.d), np.float32)
+    for line, place in zip(found, places.tolist()):
+        index.reconstruct_from_offset(number, place, faiss.swig_ptr(line))
+    return found
 
 
 def _count(inverted: Any, bits: NDArray[np.bool_] | None, number: int) -> int:

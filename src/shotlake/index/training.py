@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shotlake.errors import IndexingError
 from shotlake.index.centroids import find_centroids
 from shotlake.index.sizing import HNSW_FROM_LISTS, PQ_CENTROIDS, IndexPlan
+from shotlake.index.thinning import thinned
 
 
 def padded(vectors: NDArray[np.floating], index_dim: int) -> NDArray[np.float32]:
@@ -27,6 +28,8 @@ def padded(vectors: NDArray[np.floating], index_dim: int) -> NDArray[np.float32]
 def train_space(sample: NDArray[np.floating], plan: IndexPlan) -> faiss.IndexIVF:
     """The trained, empty index from a sample [N, dim]. Deterministic on one thread. Errors: IndexingError."""
     vectors = padded(sample, plan.index_dim)
+    if plan.codec != "exact":
+        vectors = thinned(vectors, max(plan.nlist, PQ_CENTROIDS))
     compact = _coarse_quantiser(_centroids(vectors, plan), plan)
     index = _empty_index(wide_quantiser(compact), plan)
     if isinstance(index, faiss.IndexIVFPQ | faiss.IndexIVFPQFastScan):

@@ -8,6 +8,7 @@ import numpy as np
 
 from shotlake.errors import NoQueries
 from shotlake.index.calibration import calibrate, strong_score
+from shotlake.index.dense import AskedLists
 from shotlake.index.depth import cheapest
 from shotlake.index.manifest import TunedPoint, Tuning
 from shotlake.index.scan import SpaceVectors
@@ -24,11 +25,12 @@ def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tunin
     if not len(truth.queries):
         raise NoQueries(f"no query is left to measure the recall with ({source}); build the index again")
     reranks = (K + 1,) if space.exact else RERANKS
+    asked = space.asked_lists(truth.queries, K + 1)
     curve: list[TunedPoint] = []
     nprobe = 1
     while True:
         before = curve[-1].lower_bound if curve else 0.0
-        curve += _measure(space, truth, nprobe, reranks)
+        curve += _measure(space, truth, nprobe, reranks, asked)
         best = curve[-1].lower_bound
         if nprobe >= space.nlist or best >= max(ENOUGH, target) or (best >= target and best - before < LEAST_GAIN):
             break
@@ -44,15 +46,18 @@ def tune(space: SpaceVectors, truth: Truth, source: str, target: float) -> Tunin
     )
 
 
-def _measure(space: SpaceVectors, truth: Truth, nprobe: int, reranks: tuple[int, ...]) -> list[TunedPoint]:
+def _measure(
+    space: SpaceVectors, truth: Truth, nprobe: int, reranks: tuple[int, ...], asked: AskedLists
+) -> list[TunedPoint]:
     widest = min(max(reranks), space.n_rows)
     started = time.perf_counter()
-    rows = space.candidates(truth.queries, nprobe, widest)[1]
+    found = space.candidates(truth.queries, nprobe, widest)
+    sure, rows = space.dense_best(truth.queries, found, K + 1, asked), found.rows  # those of dense lists whatever R
     scan_ms = (time.perf_counter() - started) * 1000 / len(rows)
     started = time.perf_counter()
     space.scores(truth.queries[:TIMED_QUERIES], rows[:TIMED_QUERIES])
     row_ms = (time.perf_counter() - started) * 1000 / rows[:TIMED_QUERIES].size
-    recalls = truth.recall(rows, space.scores)
+    recalls = truth.recall(np.concatenate([sure, rows], axis=1), space.scores)[:, sure.shape[1] :]
     return [
         TunedPoint(
             nprobe=nprobe,

@@ -22,8 +22,8 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from shotlake.config import ServeConfig
 from shotlake.errors import ShardsLost, TooSlow
+from shotlake.index.exact import Rows
 from shotlake.index.manifest import Manifest
-from shotlake.index.scan import Rows
 from shotlake.index.searcher import Searcher
 
 _log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from shotlake.config import ServeConfig
 from shotlake.errors import ShardsLost
 from shotlake.index.columns import COLUMNS, RowCondition
 from shotlake.index.depth import TUNED_TEXT, Depth
+from shotlake.index.exact import Rows, Scores
 from shotlake.index.manifest import Manifest
-from shotlake.index.scan import Rows, Scores
 from shotlake.index.searcher import Searcher
 from shotlake.records import Space
 from shotlake.serve.holders import HolderGroup, cut_runs
