@@ -31,7 +31,7 @@ from shotlake.index.columns import COLUMNS
 from shotlake.index.depth import Depth
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import publish
-from shotlake.index.rows import SEGMENT_QUERIES
+from shotlake.index.rows import MOST_SEGMENT_QUERIES
 from shotlake.index.searcher import Searcher
 from shotlake.index.sizing import ITERATIONS
 from shotlake.index.training import padded, wide_quantiser
@@ -109,7 +109,7 @@ def bench_build(rows: Path, world: Synthetic, root: str) -> tuple[Manifest, Sear
     reset_peak()
     manifest, searcher = run(rows, world.n, TextQueries("synthetic", {"fused": world.texts()}), root)
     peak = status_bytes("VmHWM") - before
-    planned = manifest.plan.build_bytes(1, N_QUERIES + SEGMENT_QUERIES)
+    planned = manifest.plan.build_bytes(1, N_QUERIES + MOST_SEGMENT_QUERIES)
     note = f"{peak / 1e6:.0f} MB above what the process had, {planned / 1e6:.0f} MB planned"
     report("index.build_rss", peak / planned, 1.1, "max", "ratio", note)
     ours = manifest.cost.cpu_s - 2 * reading

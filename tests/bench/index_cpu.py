@@ -24,7 +24,7 @@ from index_world import N_QUERIES, Synthetic, batches
 from shotlake.config import IndexConfig
 from shotlake.index.build import GenerationTarget, TextQueries, build_generation
 from shotlake.index.effort import effort
-from shotlake.index.rows import SEGMENT_QUERIES, blocks, skip_rows, vectors_of
+from shotlake.index.rows import MOST_SEGMENT_QUERIES, blocks, skip_rows, vectors_of
 from shotlake.index.shard import ShardPlace, build_shard
 from shotlake.index.sizing import BLOCK_ROWS, plan_index
 from shotlake.index.training import _centroids, _coarse_quantiser, _empty_index, padded
@@ -174,7 +174,7 @@ def build(n_rows: int, dim: int, codec: str) -> None:
             "fill_s": json.loads(stats.read_text())["cpu_s"],
         }
         lists = {kind: tuning.curve[-1].nprobe for kind, tuning in manifest.spaces["fused"].tuning.items()}
-        planned = effort(manifest.plan, 1, N_QUERIES + SEGMENT_QUERIES)
+        planned = effort(manifest.plan, 1, N_QUERIES + MOST_SEGMENT_QUERIES)
         print(
             json.dumps(
                 {

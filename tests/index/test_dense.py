@@ -77,6 +77,7 @@ def test_equal_rows_are_not_dense(tmp_path: Path) -> None:
 def test_without_looking_for_them_such_archives_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """So the recall of the others is not by chance."""
     monkeypatch.setattr(measure, "dense_lists", lambda space: ())
+    monkeypatch.setattr(measure, "_lists_of_weak", lambda *_: ())
     rows, texts = archive(0.3, 1e-3)
     tuning = bounds(build(str(tmp_path / "index"), rows_of(rows), IVF.model_copy(update=TARGETS), queries=texts))
     assert tuning["segment"] < 0.98 and tuning["text"] < 0.95

@@ -130,6 +130,6 @@ def test_the_bound_is_below_the_mean_and_closes_with_more_queries():
     rng = np.random.default_rng(0)
     few, many = (rng.binomial(10, 0.95, n).astype(np.float32) / 10 for n in (100, 10_000))
     assert lower_bound(few) < lower_bound(many) < 0.95 < lower_bound(many) + 0.005
-    assert lower_bound(np.ones(500, np.float32)) == 1
+    assert lower_bound(np.ones(500, np.float32)) == 1 - 1 / 500, "one more could have missed"
     below = sum(lower_bound(rng.binomial(10, 0.95, 500).astype(np.float32) / 10) <= 0.95 for _ in range(400))
     assert 0.92 <= below / 400 <= 0.98, "it holds for 95 of 100 samples"

@@ -12,7 +12,7 @@ from shotlake.flow.space import VectorSpace, open_space
 from shotlake.index.build import updated_plan
 from shotlake.index.effort import Effort, effort
 from shotlake.index.manifest import Manifest
-from shotlake.index.rows import SEGMENT_QUERIES
+from shotlake.index.rows import MOST_SEGMENT_QUERIES
 from shotlake.index.sizing import IndexPlan, check_budget, plan_index
 from shotlake.records import Space
 from shotlake.report.prices import load_prices
@@ -103,7 +103,7 @@ def _priced(
     plan: IndexPlan, spaces: tuple[Space, ...], n_texts: int, config: Config, fresh_rows: int | None = None
 ) -> PlannedIndex:
     """Join a plan with what it costs; `n_texts`: text queries that it is tuned with. Errors: NoPrice, ConfigError."""
-    n_queries = n_texts + SEGMENT_QUERIES
+    n_queries = n_texts + MOST_SEGMENT_QUERIES
     book = load_prices(config.report)
     price = book.price_of(config.report.instance)
     needed = effort(plan, len(spaces), n_queries, fresh_rows)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from shotlake.config import IndexConfig
+from shotlake.index.gate import shortfalls
 from shotlake.index.manifest import Manifest, QueryKind, SpaceEntry, SpaceShard
 from shotlake.index.rewrite import compacted
 from shotlake.index.sizing import MIN_POINTS_PER_LIST, PQ_CENTROIDS, IndexPlan, plan_index
@@ -20,7 +21,6 @@ from shotlake.records import Space
 
 ERROR_RATIO = 1.3
 IMBALANCE_RATIO = 1.6
-RECALL_SLACK = 0.01
 MAX_EXTRA_SHARDS = 16  # fresh shards beside those that so many rows need
 MAX_RETIRED = 0.2  # of the rows in the shards
 
@@ -46,7 +46,7 @@ def advise(manifest: Manifest, table_rows: int, table_version: int, config: Inde
     found: dict[Action, list[str]] = {
         "build": [
             *_outgrown(manifest, table_rows, config),
-            *(reason for space, entry in manifest.spaces.items() for reason in _missed_recall(space, entry)),
+            *shortfalls(manifest),
             *(reason for space, entry in manifest.spaces.items() for reason in _drifted(space, entry, manifest.plan)),
         ],
         "update": [f"{newer}, the generation at {manifest.table_version} with {manifest.table_rows}"]
@@ -100,14 +100,6 @@ def _other_targets(manifest: Manifest, config: IndexConfig) -> list[str]:
 def _retired(manifest: Manifest, live: int) -> list[str]:
     retired = manifest.n_rows - live
     return [f"{retired} of {manifest.n_rows} rows are retired"] if retired > MAX_RETIRED * manifest.n_rows else []
-
-
-def _missed_recall(space: Space, entry: SpaceEntry) -> list[str]:
-    return [
-        f"recall@10 of {kind} queries in {space} is {tuning.chosen.lower_bound:.3f} or more, the target {tuning.target}"
-        for kind, tuning in entry.tuning.items()
-        if tuning.chosen.lower_bound < tuning.target - RECALL_SLACK
-    ]
 
 
 def drift(entry: SpaceEntry, plan: IndexPlan) -> dict[str, float] | None:

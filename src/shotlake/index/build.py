@@ -21,6 +21,7 @@ from shotlake.index.fill import (
     Filled,
     FillTask,
     Workers,
+    columns_of,
     fill_here,
     maker,
     map_shards,
@@ -31,7 +32,7 @@ from shotlake.index.fill import (
 from shotlake.index.manifest import File, Manifest, SpaceEntry, SpaceShard
 from shotlake.index.measure import measure
 from shotlake.index.receipts import FilledShard, Trained
-from shotlake.index.rows import SEGMENT_QUERIES, RowSource
+from shotlake.index.rows import MOST_SEGMENT_QUERIES, RowSource
 from shotlake.index.scan import SpaceVectors
 from shotlake.index.searcher import Searcher
 from shotlake.index.sizing import IndexPlan, check_budget, plan_index
@@ -75,7 +76,7 @@ def build_generation(
     epochs are trained and shards filled. Errors: IndexingError.
     """
     plan = plan_index(n_rows, _dimension(text_queries, config.spaces), config)
-    n_queries = max(len(text_queries.vectors[space]) for space in config.spaces) + SEGMENT_QUERIES
+    n_queries = max(len(text_queries.vectors[space]) for space in config.spaces) + MOST_SEGMENT_QUERIES
     memory_bytes = plan.build_bytes(len(config.spaces), n_queries)
     log.info("index_plan %s", " ".join(f"{name}={value}" for name, value in asdict(plan).items()))
     log.info(
@@ -97,10 +98,10 @@ def build_generation(
         _merge(truths, parts)
         filled = Filled.of(parts, trained.indexes)
         files = draft.receipts.fetch((*trained.files, *filled.files))
-        spaces, measured = {}, list[File]()
+        spaces, measured, columns = {}, list[File](), columns_of(files, filled)
         for space, index in trained.indexes.items():
             vectors = SpaceVectors(load_trained(files[index.path]), map_shards(files, filled, space, plan.dim))
-            found = measure(draft, space, vectors, truths[space], text_queries.source, config)
+            found = measure(draft, space, vectors, truths[space], columns, text_queries.source, config)
             measured += found.files
             spaces[space] = SpaceEntry(
                 epoch=index.path.split("/")[1],
@@ -155,13 +156,14 @@ def update_generation(
         files = draft.receipts.fetch(fresh.files)
         replaced = searcher.find("segment_id", segment_ids(files, fresh))
         gone = np.union1d(retired, replaced)
+        columns = searcher.row_columns.followed_by(columns_of(files, fresh))
         spaces, measured = {}, list[File]()
         for space, entry in parent.spaces.items():
             shards = [*searcher.spaces[space].shards, *map_shards(files, fresh, space, plan.dim)]
             vectors = SpaceVectors(load_trained(searcher.files[entry.trained]), shards, gone)
             left = {kind: truth.without(replaced) for kind, truth in truths[space].items()}
             entries = (*entry.shards, *fresh.spaces[space])
-            found = measure(draft, space, vectors, left, entry.tuning["text"].source, config)
+            found = measure(draft, space, vectors, left, columns, entry.tuning["text"].source, config)
             measured += found.files
             sizes = {"n_vectors": _count(entries), "shards": entries}
             spaces[space] = entry.model_copy(update=sizes | found.entry())

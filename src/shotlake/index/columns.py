@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -198,3 +198,39 @@ class ShardColumns:
         if number not in self._batches:
             self._batches[number] = self._reader.get_batch(number)
         return self._batches[number]
+
+
+class RowColumns:
+    """The columns of all shards of a generation, by its row numbers."""
+
+    def __init__(self, shards: Sequence[ShardColumns], first_rows: Sequence[int]) -> None:
+        self._shards, self._first_rows = tuple(shards), np.asarray(first_rows, np.int64)
+
+    def followed_by(self, later: RowColumns) -> RowColumns:
+        """With the shards that have later rows."""
+        return RowColumns((*self._shards, *later._shards), [*self._first_rows, *later._first_rows])
+
+    def take(self, rows: NDArray[np.int64], names: list[str]) -> pa.Table:
+        """Columns of the `rows` [K], in their order."""
+        owners = np.searchsorted(self._first_rows, rows, side="right") - 1
+        order = np.argsort(owners, kind="stable")
+        tables = [
+            self._shards[owner].take(rows[owners == owner] - self._first_rows[owner], names)
+            for owner in np.unique(owners)
+        ]
+        if not tables:
+            return self._shards[0].take(rows, names)
+        return pa.concat_tables(tables).combine_chunks().take(pa.array(np.argsort(order)))
+
+    def find(self, name: str, values: Iterable[str] | pa.Array) -> NDArray[np.int64]:
+        """Ascending numbers of the rows whose column `name` is one of `values`."""
+        wanted = values if isinstance(values, pa.Array) else list(values)
+        found = [columns.find(name, wanted) + first for columns, first in zip(self._shards, self._first_rows)]
+        return np.concatenate([np.empty(0, np.int64), *found])
+
+    def collections(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
+        """The collection [K] of each row [K]; None of row -1, "" where a row has none."""
+        found = np.full(len(rows), None, dtype=np.object_)
+        there = np.flatnonzero(rows >= 0)
+        found[there] = [name or "" for name in self.take(rows[there], ["collection"])["collection"].to_pylist()]
+        return found

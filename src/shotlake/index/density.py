@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from shotlake.index.exact import Scores
+from shotlake.index.exact import Rows, Scores
 from shotlake.index.manifest import DenseList
 from shotlake.index.scan import SpaceVectors
 
@@ -20,6 +20,7 @@ MAX_ROWS = 500_000  # of a list that is scored row by row; a longer one is left 
 LEAST_SAMPLE, SAMPLED, MOST_SAMPLED = 16, 64, 256  # rows of a list that are looked at: one of SAMPLED, within limits
 TYPICAL_LISTS = 256  # that say how far apart two rows of a list are
 NEIGHBOURS = 1_024  # lists beside a dense one that are looked at
+SHARE = 0.1  # of the rows of a list, so that it counts as one of theirs
 NEAREST = 0.1  # of a list's rows, which say how far from its centroid the close ones stand
 
 
@@ -51,6 +52,17 @@ def _beside(space: SpaceVectors, found: Mapping[int, DenseList], sizes: NDArray[
             if number not in known and 0 < sizes[number] < CLOSE_ROWS:
                 known.add(number)
                 yield DenseList(number=number, radius=dense.radius)
+
+
+def lists_of(space: SpaceVectors, rows: Rows) -> tuple[DenseList, ...]:
+    """The lists, not dense by now, in which a share of the rows is of these (ascending)."""
+    known = {dense.number for dense in space.dense.found}
+    found = []
+    for number, size in enumerate(space.list_sizes().tolist()):
+        mine = len(np.intersect1d(space.rows_of(number), rows, assume_unique=True)) if size else 0
+        if number not in known and mine >= SHARE * size and mine:
+            found.append(DenseList(number=number, radius=_radius(space, number)))
+    return tuple(found)
 
 
 def _usual_distance(space: SpaceVectors, sizes: NDArray[np.int64]) -> float:

@@ -35,7 +35,7 @@ def point_for(manifest: Manifest, space: Space, depth: Depth) -> TunedPoint:
     tuning, limit_ms = manifest.spaces[space].tuning[depth.kind], depth.time_limit_ms
     if depth.recall is not None:
         point = cheapest(tuning.curve, depth.recall, manifest.table_rows / manifest.plan.nlist)
-        if limit_ms is None or (point.ms <= limit_ms and point.lower_bound >= depth.recall):
+        if limit_ms is None or (point.ms <= limit_ms and point.reaches(depth.recall)):
             return point
     if limit_ms is None:
         return tuning.chosen
@@ -60,8 +60,8 @@ def recall_at_10(
 
 
 def cheapest(curve: Sequence[TunedPoint], target: float, rows_per_list: float) -> TunedPoint:
-    """The point that reads least among those whose lower bound reaches `target`; else the one with the best bound."""
-    enough = [point for point in curve if point.lower_bound >= target]
+    """The point that reads least among those that reach `target`; else the one that was found best."""
+    enough = [point for point in curve if point.reaches(target)]
     if not enough:
-        return max(curve, key=lambda point: point.lower_bound)
+        return max(curve, key=lambda point: min(point.chosen_by, point.lower_bound))
     return min(enough, key=lambda point: point.nprobe * rows_per_list + point.rerank * ROW_COST_IN_CODES)

@@ -16,12 +16,12 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from shotlake.index.columns import ShardColumns
+from shotlake.index.columns import RowColumns, ShardColumns
 from shotlake.index.exact import ShardVectors
 from shotlake.index.gpu import n_gpus
 from shotlake.index.manifest import COLUMNS_NAME, INDEX_NAME, ROWS_NAME, File, Shard, SpaceShard
 from shotlake.index.receipts import FilledShard, Receipts, Trained
-from shotlake.index.rows import RowSource, Sample, blocks, sample_rows
+from shotlake.index.rows import SEGMENT_QUERIES, RowSource, Sample, blocks, sample_rows
 from shotlake.index.shard import ShardPlace, build_shard
 from shotlake.index.sizing import IndexPlan
 from shotlake.index.stored import load_index, map_rows
@@ -194,6 +194,13 @@ def map_shards(files: Mapping[str, Path], filled: Filled, space: Space, dim: int
     ]
 
 
+def columns_of(files: Mapping[str, Path], filled: Filled) -> RowColumns:
+    """What is known of all rows but their vectors, from local `files`."""
+    described = next(iter(filled.spaces.values()))
+    shards = [ShardColumns(files[f"{part.path}/{COLUMNS_NAME}"]) for part in described]
+    return RowColumns(shards, [shard.first_row for shard in filled.shards])
+
+
 def segment_ids(files: Mapping[str, Path], filled: Filled) -> pa.Array:
     """The ids of all rows, in their order."""
     described = next(iter(filled.spaces.values()))
@@ -209,6 +216,9 @@ def _blank(truths: Truths) -> Truths:
 def truths_of(text: Mapping[Space, np.ndarray], held_out: Mapping[Space, Sample]) -> Truths:
     """Text queries [Q, D] and held-out segments of every space that was trained, without answers."""
     return {
-        space: {"text": Truth(text[space]), "segment": Truth(vectors.astype(np.float32), ids)}
+        space: {
+            "text": Truth(text[space]),
+            "segment": Truth(vectors.astype(np.float32), ids, np.arange(len(ids)) < SEGMENT_QUERIES),
+        }
         for space, (ids, vectors) in held_out.items()
     }

@@ -39,13 +39,31 @@ class File(Part):
 
 
 class TunedPoint(Part):
-    """One measured setting: lists probed, candidates re-ranked, recall@10 with its lower 95% bound, ms a query."""
+    """One measured setting: lists probed, candidates re-ranked, recall@10 with its lower 95% bound, ms a query.
+
+    They are of one half of the queries; `chosen_by`: the bound that the other half has, by which points are chosen. Of
+    generations of before, all are of the same queries.
+    """
 
     nprobe: int
     rerank: int
     recall: float
     lower_bound: float
     ms: float
+    chosen_by: float = 1.0
+
+    def reaches(self, target: float) -> bool:
+        """Whether both halves say so."""
+        return min(self.lower_bound, self.chosen_by) >= target
+
+
+class CollectionRecall(Part):
+    """Recall@10 at the chosen point of segments of one collection; None: of all that are not measured alone."""
+
+    collection: str | None
+    n_queries: int
+    recall: float
+    lower_bound: float
 
 
 class MatchScore(Part):
@@ -87,6 +105,7 @@ class Tuning(Part):
     reach: float = 1.0
     filtered: tuple[FilteredRecall, ...] = ()
     strong: float = 0.0  # the best exact score that one in twenty of the queries exceeds
+    by_collection: tuple[CollectionRecall, ...] = ()  # the largest ones; where segments ask
     match: MatchScore | None = None  # None: the scores do not tell matches from the rest
 
 

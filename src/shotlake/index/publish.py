@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from shotlake import storage
 from shotlake.errors import AlreadyExists, CorruptGeneration, IndexingError, NoIndex, NotFound, RecallTooLow
 from shotlake.index.default import default_space
+from shotlake.index.gate import shortfalls
 from shotlake.index.manifest import MANIFEST_NAME, Manifest, Part, parse_manifest, sha256
 
 log = logging.getLogger(__name__)
@@ -169,19 +170,8 @@ def _check_gate(manifest: Manifest) -> None:
             f"generation {manifest.generation} holds {live} live rows, table version {manifest.table_version} "
             f"has {manifest.table_rows}; build the index again"
         )
-    for space, entry in manifest.spaces.items():
-        for kind, tuning in entry.tuning.items():
-            if kind == "text" and tuning.n_queries < manifest.min_queries:
-                raise RecallTooLow(
-                    f"the recall was measured with {tuning.n_queries} text queries from {tuning.source}; "
-                    f"index.min_queries asks for {manifest.min_queries}; name more in index.query_file"
-                )
-            if tuning.chosen.lower_bound < tuning.target:
-                raise RecallTooLow(
-                    f"recall@10 of {kind} queries in {space} is {tuning.chosen.recall:.4f}, lower 95% bound "
-                    f"{tuning.chosen.lower_bound:.4f}, under {tuning.target}; raise index.exact_below above "
-                    f"{manifest.n_rows} rows or use another index.codec"
-                )
+    for why in shortfalls(manifest):
+        raise RecallTooLow(why)
 
 
 def check_stored(index_root: str, manifest: Manifest) -> None:

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from shotlake.config import IndexConfig
 from shotlake.errors import IndexingError
-from shotlake.index.columns import select_columns
+from shotlake.index.columns import RowColumns, ShardColumns, select_columns
 from shotlake.index.draft import Contents, Draft, GenerationTarget, check_room, kept_files, open_draft
 from shotlake.index.exact import ShardVectors
 from shotlake.index.fill import Filled, maker, map_shards, store_shard
 from shotlake.index.lists import join_lists
-from shotlake.index.manifest import ROWS_NAME, File, Manifest, Shard, SpaceShard
+from shotlake.index.manifest import COLUMNS_NAME, ROWS_NAME, File, Manifest, Shard, SpaceShard
 from shotlake.index.measure import measure
 from shotlake.index.receipts import FilledShard
 from shotlake.index.scan import SpaceVectors
@@ -112,13 +112,13 @@ def rewrite_generation(
         rewrite = _Rewrite(draft, source, joins, gone)
         parts = rewrite.parts()
         local = draft.receipts.fetch(file for part in parts for file in part.files)
-        spaces, measured = {}, list[File]()
+        spaces, measured, columns = {}, list[File](), rewrite.columns(parts, local)
         for space, entry in parent.spaces.items():
             truths = {kind: Truth.load(source.files[path]) for kind, path in entry.truths.items()}
             left = {kind: truth.without(gone).closed_up(rewrite.dropped) for kind, truth in truths.items()}
             shards = rewrite.vectors(space, parts, local)
             vectors = SpaceVectors(load_trained(source.files[entry.trained]), shards, rewrite.hidden)
-            found = measure(draft, space, vectors, left, entry.tuning["text"].source, config)
+            found = measure(draft, space, vectors, left, columns, entry.tuning["text"].source, config)
             measured += found.files
             spaces[space] = entry.model_copy(update=rewrite.entry(space, parts) | found.entry())
         files = (*kept_files(parent, spaces), *(file for part in parts for file in part.files), *measured)
@@ -151,6 +151,17 @@ class _Rewrite:
             moved = [replace(old, first_row=part.shard.first_row)]
             found += moved if join.stays else map_shards(local, Filled.of([part], [space]), space, dim)
         return found
+
+    def columns(self, parts: Sequence[FilledShard], local: Mapping[str, Path]) -> RowColumns:
+        """Those of the shards of the new generation."""
+        first_space = next(iter(self._source.manifest.spaces))
+        shards = [
+            self._source.shard_columns[join.first]
+            if join.stays
+            else ShardColumns(local[f"{part.spaces[first_space].path}/{COLUMNS_NAME}"])
+            for join, part in zip(self._joins, parts)
+        ]
+        return RowColumns(shards, [part.shard.first_row for part in parts])
 
     def entry(self, space: Space, parts: Sequence[FilledShard]) -> dict[str, object]:
         """What the manifest says of a space, but for its recall."""

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from shotlake.errors import IndexingError
 from shotlake.index.sizing import BLOCK_ROWS, IndexPlan
+from shotlake.index.strata import COLLECTIONS, QUERIES, LargestByCollection
 from shotlake.records import Space
 
-SEGMENT_QUERIES = 500  # the truth costs as much as so many more lists to assign to
+SEGMENT_QUERIES = 500  # drawn from all rows; the truth costs as much as so many more lists to assign to
+MOST_SEGMENT_QUERIES = SEGMENT_QUERIES + COLLECTIONS * QUERIES  # with those of large collections
 
 RowSource = Callable[[int], Iterator[pa.RecordBatch]]  # the live rows from a row number on, in the same order always
 
@@ -115,14 +117,25 @@ def sample_rows(
     """What to train on and which segments to ask for, of every space that has vectors. Errors: IndexingError."""
     training = {space: SmallestIds(plan.train_rows, plan.dim) for space in spaces}
     queries = {space: SmallestIds(SEGMENT_QUERIES, plan.dim, largest=True) for space in spaces}
+    of_collections = {space: LargestByCollection(plan.dim) for space in spaces}
     for block in blocks(rows(0)):
         for space in spaces:
             vectors, present = vectors_of(block, space, plan.dim)
             ids = block.column("segment_id").cast(pa.string()).filter(present)
             training[space].add(ids, vectors[present])
             queries[space].add(ids, vectors[present])
+            of_collections[space].add(block.column("collection").filter(present), ids, vectors[present])
     samples = {space: training.pop(space).result() for space in spaces}
     filled = [space for space in spaces if len(samples[space][0])]
     if not filled:
         raise IndexingError(f"no row has a vector in the spaces {list(spaces)}; verify the lake")
-    return {space: samples[space] for space in filled}, {space: queries[space].result() for space in filled}
+    asked = {space: _together(queries[space].result(), of_collections[space].result()) for space in filled}
+    return {space: samples[space] for space in filled}, asked
+
+
+def _together(drawn: Sample, others: Sample) -> Sample:
+    """Both, each row once, the largest id first: so those that were `drawn` from all rows stand ahead."""
+    new = np.flatnonzero(~np.asarray(pc.is_in(others[0], value_set=drawn[0])))
+    ids = pa.concat_arrays([drawn[0], others[0].take(pa.array(new))])
+    order = np.asarray(pc.array_sort_indices(ids, order="descending")).astype(np.int64)
+    return ids.take(pa.array(order)), np.concatenate([drawn[1], others[1][new]])[order]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import faiss
@@ -113,6 +114,10 @@ class SpaceVectors(ExactRows):
         """Rows in each list [nlist], those that are hidden among them."""
         counts = ListCounts([part.index for part in self._scans], self._visible)
         return counts.rows(np.arange(self.nlist))
+
+    def rows_of(self, number: int) -> Rows:
+        """The rows of a list that can be found, ascending."""
+        return self._rows_of(self._visible, number)
 
     def sample_list(self, number: int, n: int) -> tuple[Scores, Scores]:
         """About `n` rows of a list as they are stored and as their codes have them, both [n, D]."""
@@ -219,11 +224,11 @@ class SpaceVectors(ExactRows):
         return self.dense.better(padded(queries, self.quantiser.d), found.lists, best, asked)
 
     def _asked(self, queries: Scores, k: int, selections: list[Selection]) -> AskedLists:
-        def rows_of(number: int) -> Rows:
-            parts = zip(self._scans, selections)
-            return np.sort(np.concatenate([one.first_row + chosen.of_list(one.index, number) for one, chosen in parts]))
+        return AskedLists(self, queries, k, partial(self._rows_of, selections))
 
-        return AskedLists(self, queries, k, rows_of)
+    def _rows_of(self, selections: list[Selection], number: int) -> Rows:
+        parts = zip(self._scans, selections)
+        return np.sort(np.concatenate([one.first_row + chosen.of_list(one.index, number) for one, chosen in parts]))
 
     def _scan(
         self, queries: Scores, coarse: Scores, lists: Rows, n: int, selections: list[Selection]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from shotlake import storage
 from shotlake.errors import QueryError
 from shotlake.index.cache import CacheSweep
-from shotlake.index.columns import RowCondition, ShardColumns
+from shotlake.index.columns import RowColumns, RowCondition, ShardColumns
 from shotlake.index.depth import TUNED_TEXT, Depth, point_for
 from shotlake.index.exact import Rows, Scores, ShardVectors
 from shotlake.index.files import LocalFiles, default_cache_dir, fetch
@@ -82,6 +82,11 @@ class Searcher:
         return cls(manifest, spaces, columns, files, tombstones, copies)
 
     @property
+    def row_columns(self) -> RowColumns:
+        """The columns of all shards."""
+        return RowColumns(self.shard_columns, [shard.first_row for shard in self.manifest.shards])
+
+    @property
     def n_rows(self) -> int:
         """All rows of the generation are here."""
         return self.manifest.n_rows
@@ -128,22 +133,11 @@ class Searcher:
 
     def columns(self, rows: Rows, names: list[str]) -> pa.Table:
         """Columns of the `rows` [K], in their order."""
-        starts = np.array([shard.first_row for shard in self.manifest.shards])
-        owners = np.searchsorted(starts, rows, side="right") - 1
-        order = np.argsort(owners, kind="stable")
-        tables = [
-            self.shard_columns[owner].take(rows[owners == owner] - starts[owner], names) for owner in np.unique(owners)
-        ]
-        if not tables:
-            return self.shard_columns[0].take(rows, names)
-        return pa.concat_tables(tables).combine_chunks().take(pa.array(np.argsort(order)))
+        return self.row_columns.take(rows, names)
 
     def find(self, name: str, values: Iterable[str] | pa.Array) -> Rows:
         """Ascending numbers of the rows whose column `name` is one of `values`, tombstones among them."""
-        wanted = values if isinstance(values, pa.Array) else list(values)
-        shards = zip(self.shard_columns, self.manifest.shards)
-        found = [columns.find(name, wanted) + shard.first_row for columns, shard in shards]
-        return np.concatenate([np.empty(0, np.int64), *found])
+        return self.row_columns.find(name, values)
 
     def where(self, condition: RowCondition, seconds: float = math.inf) -> tuple[Rows, int]:
         """Ascending numbers of the rows that fulfil a condition, tombstones among them, and how many rows were not
