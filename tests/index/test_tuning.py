@@ -12,7 +12,6 @@ import pytest
 from toy_vectors import IVF, build, clustered, rows_of, text_queries
 
 from shotlake.index import tuning
-from shotlake.index.gate import COLLECTION_SLACK, shortfalls
 from shotlake.index.manifest import Tuning
 from shotlake.index.searcher import Searcher
 from shotlake.index.truth import Truth

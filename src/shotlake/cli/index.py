@@ -162,6 +162,8 @@ def status(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None, 
     say()
     for line in table_lines(recall_rows(spaces)):
         say(line)
+    for line in worst_collections(spaces):
+        say(line)
     say()
     say(f"advice: {_ADVICE[advice['action']]}")
     for reason in advice["reasons"]:
@@ -190,6 +192,20 @@ def recall_rows(spaces: dict[str, Any]) -> list[dict[str, Any]]:
         for space, entry in spaces.items()
         for kind, recall in entry["recall_at_10"].items()
     ]
+
+
+def worst_collections(spaces: dict[str, Any]) -> list[str]:
+    """A line for each space whose recall was measured by collection, of the one that is found worst."""
+    lines = []
+    for space, entry in spaces.items():
+        measured = [each for recall in entry["recall_at_10"].values() for each in recall["by_collection"]]
+        if measured:
+            worst = min(measured, key=lambda each: each["recall"])
+            name = "the smaller collections" if worst["collection"] is None else f"collection {worst['collection']!r}"
+            lines.append(
+                f"worst of {len(measured)} in {space}: {name}, {worst['recall']} of {worst['n_queries']} queries"
+            )
+    return lines
 
 
 @app.command(epilog="Example: shotlake index diff OLDER NEWER --queries queries.txt --lake ./lake")

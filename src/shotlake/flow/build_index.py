@@ -27,6 +27,7 @@ from shotlake.index.advice import Action, advise, is_compact
 from shotlake.index.build import TableChange, build_generation, update_generation
 from shotlake.index.fill import Workers
 from shotlake.index.forget import forget
+from shotlake.index.gate import shortfalls
 from shotlake.index.manifest import Manifest
 from shotlake.index.publish import check_stored, publish
 from shotlake.index.rewrite import as_it_is, compacted
@@ -144,6 +145,9 @@ class _Build:
                     raise
                 log.warning("embed_key=%s built_anew=%s", source.space.key, error)
                 return self._built(None)
+            if advice.action != "build" and (missed := shortfalls(made)):
+                log.warning("embed_key=%s built_anew=%s", source.space.key, "; ".join(missed))
+                return self._built(manifest)
             manifest = self._stored(made)
 
     def _stored(self, manifest: Manifest, is_published: bool = True) -> Manifest:

@@ -117,6 +117,7 @@ def _recall(tuning: Tuning) -> dict[str, Any]:
         "ms": point.ms,
         "queries": tuning.n_queries,
         "source": tuning.source,
+        "by_collection": [each.model_dump() for each in tuning.by_collection],
     }
 
 

@@ -29,10 +29,11 @@ from shotlake.index.fill import (
     shard_runs,
     truths_of,
 )
+from shotlake.index.fresh_queries import with_fresh
 from shotlake.index.manifest import File, Manifest, SpaceEntry, SpaceShard
 from shotlake.index.measure import measure
 from shotlake.index.receipts import FilledShard, Trained
-from shotlake.index.rows import MOST_SEGMENT_QUERIES, RowSource
+from shotlake.index.rows import MOST_SEGMENT_QUERIES, RowSource, blocks, query_rows
 from shotlake.index.scan import SpaceVectors
 from shotlake.index.searcher import Searcher
 from shotlake.index.sizing import IndexPlan, check_budget, plan_index
@@ -142,7 +143,14 @@ def update_generation(
         space: {kind: Truth.load(searcher.files[path]).without(retired) for kind, path in entry.truths.items()}
         for space, entry in parent.spaces.items()
     }
+    new = query_rows(blocks(rows(0)), tuple(parent.spaces), plan.dim)
+    for space, kinds in truths.items():
+        older = searcher.spaces[space].without(retired)
+        kinds["segment"] = with_fresh(
+            kinds["segment"], new[space], searcher.row_columns, older, parent.spaces[space].tuning["segment"]
+        )
     target, asked = replace(target, parent=parent.generation), {"retired": retired.tobytes()}
+    asked |= {space: kinds["segment"].queries.tobytes() for space, kinds in truths.items()}
     with open_draft(target, fresh_plan, asked, config.cache_bytes) as draft:
         known = {file.path: file for file in parent.files}
         trained = {space: known[entry.trained] for space, entry in parent.spaces.items()}

@@ -116,25 +116,55 @@ def sample_rows(
 ) -> tuple[dict[Space, Sample], dict[Space, Sample]]:
     """What to train on and which segments to ask for, of every space that has vectors. Errors: IndexingError."""
     training = {space: SmallestIds(plan.train_rows, plan.dim) for space in spaces}
-    queries = {space: SmallestIds(SEGMENT_QUERIES, plan.dim, largest=True) for space in spaces}
-    of_collections = {space: LargestByCollection(plan.dim) for space in spaces}
-    for block in blocks(rows(0)):
-        for space in spaces:
-            vectors, present = vectors_of(block, space, plan.dim)
-            ids = block.column("segment_id").cast(pa.string()).filter(present)
-            training[space].add(ids, vectors[present])
-            queries[space].add(ids, vectors[present])
-            of_collections[space].add(block.column("collection").filter(present), ids, vectors[present])
+
+    def seen() -> Iterator[pa.RecordBatch]:
+        for block in blocks(rows(0)):
+            for space, sample in training.items():
+                vectors, present = vectors_of(block, space, plan.dim)
+                sample.add(block.column("segment_id").cast(pa.string()).filter(present), vectors[present])
+            yield block
+
+    asked = query_rows(seen(), spaces, plan.dim)
     samples = {space: training.pop(space).result() for space in spaces}
     filled = [space for space in spaces if len(samples[space][0])]
     if not filled:
         raise IndexingError(f"no row has a vector in the spaces {list(spaces)}; verify the lake")
-    asked = {space: _together(queries[space].result(), of_collections[space].result()) for space in filled}
-    return {space: samples[space] for space in filled}, asked
+    return {space: samples[space] for space in filled}, {space: asked[space].result() for space in filled}
+
+
+class SegmentQueries:
+    """Which segments of a space to ask for: a sample of all rows, and some of each large collection."""
+
+    def __init__(self, dim: int) -> None:
+        self._drawn, self._of_collections = SmallestIds(SEGMENT_QUERIES, dim, largest=True), LargestByCollection(dim)
+
+    def add(self, collections: pa.StringArray, ids: pa.StringArray, vectors: NDArray[np.float16]) -> None:
+        """Look at B more rows [B, dim], B at most BLOCK_ROWS."""
+        self._drawn.add(ids, vectors)
+        self._of_collections.add(collections, ids, vectors)
+
+    def result(self) -> Sample:
+        """All of them, the largest id first: those that were drawn from all rows stand ahead."""
+        return _together(self._drawn.result(), self._of_collections.result())
+
+    def names(self) -> dict[str, str]:
+        """The collections of those that are there for their collection, by their ids."""
+        return self._of_collections.names()
+
+
+def query_rows(stream: Iterator[pa.RecordBatch], spaces: tuple[Space, ...], dim: int) -> dict[Space, SegmentQueries]:
+    """What to ask for in each space, after a look at all blocks of rows."""
+    asked = {space: SegmentQueries(dim) for space in spaces}
+    for block in stream:
+        for space in spaces:
+            vectors, present = vectors_of(block, space, dim)
+            ids = block.column("segment_id").cast(pa.string()).filter(present)
+            asked[space].add(block.column("collection").filter(present), ids, vectors[present])
+    return asked
 
 
 def _together(drawn: Sample, others: Sample) -> Sample:
-    """Both, each row once, the largest id first: so those that were `drawn` from all rows stand ahead."""
+    """Both, each row once, the largest id first."""
     new = np.flatnonzero(~np.asarray(pc.is_in(others[0], value_set=drawn[0])))
     ids = pa.concat_arrays([drawn[0], others[0].take(pa.array(new))])
     order = np.asarray(pc.array_sort_indices(ids, order="descending")).astype(np.int64)

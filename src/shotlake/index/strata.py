@@ -44,6 +44,11 @@ class LargestByCollection:
         self._settle(COLLECTIONS)
         return self._held[_ID].combine_chunks(), self._rows
 
+    def names(self) -> dict[str, str]:
+        """The collection of each row of the result, by its id."""
+        self._settle(COLLECTIONS)
+        return dict(zip(self._held[_ID].to_pylist(), self._held[_NAME].to_pylist()))
+
     def _settle(self, n_collections: int) -> None:
         largest = [name for name, _ in self._n_rows.most_common(n_collections)]
         of_large = np.flatnonzero(np.asarray(pc.is_in(self._held[_NAME], value_set=pa.array(largest, pa.string()))))

@@ -75,6 +75,14 @@ class Truth:
         """The same queries, which have seen no row."""
         return Truth(self.queries, self._ids, self.drawn)
 
+    def followed_by(self, later: Truth) -> Truth:
+        """These queries, and others that have seen the same rows."""
+        ids = pa.array(["" for _ in self.queries], pa.string()) if not len(self._ids) else self._ids
+        queries, drawn = (np.concatenate([getattr(self, name), getattr(later, name)]) for name in ("queries", "drawn"))
+        both = Truth(queries, pa.concat_arrays([ids, later._ids]), drawn)
+        both.set_answers({n: np.concatenate([a, later.answers()[n]]) for n, a in self.answers().items()})
+        return both
+
     def answers(self) -> dict[str, NDArray[Any]]:
         """All that was found, without the queries."""
         return {name: getattr(self, name) for name in _ANSWERS}
@@ -164,7 +172,7 @@ def lower_bound(recalls: NDArray[np.float32]) -> float:
 
     Recalls are skewed: most are 1, and a sample with few of the bad ones has too high a mean and too small a deviation
     at once. Johnson's correction (1978) takes that into account, and what no query of n misses may be missed by one
-    more. `python tests/bench/bench_bounds.py` counts how often such a bound does not hold.
+    more. `tests/index/test_tuning.py` counts how often such a bound does not hold.
     """
     n = len(recalls)
     if n == 1:
