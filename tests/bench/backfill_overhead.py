@@ -29,8 +29,9 @@ from lines import report
 from shotlake import storage
 from shotlake.config import TableConfig, load_config
 from shotlake.decode.decoder import ClipDecoder
-from shotlake.embed.encoder import Encoder, embed_or_refuse
+from shotlake.embed.encoder import Encoder
 from shotlake.embed.load import load_encoder
+from shotlake.embed.refuse import embed_or_refuse
 from shotlake.flow.space import open_space
 from shotlake.records import ClipBatch, UnitOutcome, Video, WorkUnit
 from shotlake.report.meter import Meter

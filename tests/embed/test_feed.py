@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from shotlake.embed.encoder import embed_or_refuse
 from shotlake.embed.feed import Bucket, Feed, Inputs, Outputs, check_clips, heard_samples, pixels
+from shotlake.embed.refuse import embed_or_refuse
 from shotlake.errors import BadClip, EmbedError
 from shotlake.records import ClipBatch, ClipSpec, Fingerprint, VectorBatch
 

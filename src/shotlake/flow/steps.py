@@ -193,7 +193,7 @@ class EmbedClips:
 
     def __call__(self, batch: Batch) -> Batch:
         """Errors: ModelChanged."""
-        from shotlake.embed.encoder import embed_or_refuse
+        from shotlake.embed.refuse import embed_or_refuse
 
         if self._refusal:
             raise ModelChanged(

@@ -32,7 +32,6 @@ from shotlake.index.publish import list_embed_keys
 from shotlake.serve.app import create_app
 from shotlake.serve.guard import Traffic
 from shotlake.serve.live import LiveIndex
-from shotlake.serve.opener import Opener
 from shotlake.table.lake import Lake
 
 APPLICATION = "shotlake"
@@ -45,6 +44,8 @@ class SearchReplica:
     """One process that holds the encoder and the current index, and answers HTTP."""
 
     def __init__(self, config: Config) -> None:
+        from shotlake.serve.opener import Opener  # with every encoder and torch, which the command has no use for
+
         self._config, self._traffic = config, Traffic()
         opener = Opener(config)
         self.live = LiveIndex(opener.open, opener.is_moved, opener.look)
