@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+import psutil
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -15,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shotlake.config import ServeConfig
 from shotlake.serve.guard import UPLOAD_PATH, RequestGuard, Traffic
+from shotlake.serve.held import IN_MEMORY_BYTES
 
 ASKED = b'{"query": "x"}'
 
@@ -112,6 +115,39 @@ def test_half_sent_uploads_take_no_more_room_than_there_is() -> None:
             one.cancel()
         await asyncio.gather(*half, return_exceptions=True)
         await assert_answers(service)
+
+    play(case)
+
+
+def test_half_sent_uploads_lie_on_the_disk() -> None:
+    """Thirty of 4 MB grow the memory by less than a quarter of them, and leave nothing behind."""
+
+    async def case() -> None:
+        service = Service(max_held_bytes=200_000_000, max_upload_bytes=20_000_000, body_s=30)
+        parts = [b"x" * 50_000] * 80
+        await assert_answers(service)
+        before, open_files = psutil.Process().memory_info().rss, psutil.Process().num_fds()
+        half = [asyncio.ensure_future(service.ask([*parts, None], UPLOAD_PATH)) for _ in range(30)]
+        while service.guard._held_bytes < 30 * 4_000_000:
+            await asyncio.sleep(0.05)
+        assert psutil.Process().memory_info().rss - before < 30_000_000
+        await assert_answers(service)
+        for one in half:
+            one.cancel()
+        await asyncio.gather(*half, return_exceptions=True)
+        assert service.guard._held_bytes == 0 and psutil.Process().num_fds() <= open_files
+        await assert_answers(service)
+
+    play(case)
+
+
+@pytest.mark.parametrize("size", [0, 1, IN_MEMORY_BYTES, IN_MEMORY_BYTES + 1, 3_000_000])
+def test_a_body_arrives_as_it_was_sent(size: int) -> None:
+    async def case() -> None:
+        service, sent = Service(), random.Random(size).randbytes(size)
+        parts = [sent[start : start + 70_000] for start in range(0, size, 70_000)] or [b""]
+        assert (await service.ask(parts, UPLOAD_PATH))[0] == 200
+        assert service.bodies == [sent] and service.guard._held_bytes == 0
 
     play(case)
 

@@ -64,6 +64,7 @@ def create_app(live: LiveIndex, config: ServeConfig, traffic: Traffic | None = N
 
 def _add_searches(app: FastAPI, live: LiveIndex, config: ServeConfig) -> None:
     searches, uploads = CapacityLimiter(config.concurrency), CapacityLimiter(config.upload_concurrency)
+    readers = CapacityLimiter(config.upload_concurrency)
     openings, canary = CapacityLimiter(OPENING), Canary(live, searches, config.answer_s)
     reader, n_asked = UploadReader(live), 0
 
@@ -97,13 +98,14 @@ def _add_searches(app: FastAPI, live: LiveIndex, config: ServeConfig) -> None:
         search: Annotated[str, Query(description="JSON of POST /v1/search, whose query may be left out")] = "{}",
     ) -> JSONResponse:
         """Moments that are like the file in the body: a picture, a sound or a clip, alone or with a query."""
-        body, content = parse_upload(search), await request.body()
-        budget = Budget.lasting(config.answer_s)
+        body, budget = parse_upload(search), Budget.lasting(config.answer_s)
 
-        def answer() -> SearchResult:
+        def answer(content: bytes) -> SearchResult:
             return live.answer(body.to_request(reader.term(content, kind, weight)), budget)
 
-        return JSONResponse((await to_thread.run_sync(answer, limiter=uploads)).to_json())
+        async with uploads:  # files that wait stay where the guard has put them
+            found = await to_thread.run_sync(answer, await request.body(), limiter=readers)
+        return JSONResponse(found.to_json())
 
     @app.get("/readyz", responses=answers("state", ReadyAnswer))
     async def ready() -> JSONResponse:

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shotlake.config import ServeConfig
+from shotlake.serve.held import HeldBody
 from shotlake.serve.problems import problem
 
 Observe = Callable[[str, int, float], None]  # route, status, seconds
@@ -115,20 +116,28 @@ class RequestGuard:
     async def _answer_capped(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         pool = self._uploads if scope["path"] == UPLOAD_PATH else self._searches
         pool.check()
-        body = bytearray()
+        body = HeldBody()
         try:
             await self._read_in_time(scope, receive, body)
             _check_type(scope, body)
             pool.check()
-            await self._run(pool, scope, _replay(bytes(body), receive), exchange)
-        finally:
-            self._held_bytes -= len(body)
+        except BaseException:
+            self._let_go(body)
+            raise
+        await self._run(pool, scope, body, receive, exchange)
 
-    async def _run(self, pool: Pool, scope: Scope, receive: Receive, exchange: Exchange) -> None:
-        """Let the application answer. A place in the pool is held until its work has ended, told or not."""
+    def _let_go(self, body: HeldBody) -> None:
+        self._held_bytes -= body.size
+        body.close()
+
+    async def _run(self, pool: Pool, scope: Scope, body: HeldBody, receive: Receive, exchange: Exchange) -> None:
+        """Let the application answer. A place in the pool, and the body, are held until its work has ended, told or
+        not.
+        """
         pool.now += 1
-        work = asyncio.ensure_future(self._app(scope, receive, exchange.send))
+        work = asyncio.ensure_future(self._app(scope, body.replay(receive), exchange.send))
         work.add_done_callback(lambda _: _leave(pool, work))
+        work.add_done_callback(lambda _: self._let_go(body))
         try:
             done, _ = await asyncio.wait({work}, timeout=0.95 * self._config.timeout_s)
         except asyncio.CancelledError:  # the client is gone
@@ -138,7 +147,7 @@ class RequestGuard:
             raise Refused(503, "timeout", f"the answer took longer than {self._config.timeout_s:g} s (serve.timeout_s)")
         work.result()
 
-    async def _read_in_time(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+    async def _read_in_time(self, scope: Scope, receive: Receive, body: HeldBody) -> None:
         try:
             async with asyncio.timeout(self._config.body_s):
                 await self._read(scope, receive, body)
@@ -146,7 +155,7 @@ class RequestGuard:
             detail = f"the body did not arrive within {self._config.body_s:g} s (serve.body_s)"
             raise Refused(408, "body_too_slow", detail) from None
 
-    async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
+    async def _read(self, scope: Scope, receive: Receive, body: HeldBody) -> None:
         """The whole body. Errors: Refused once it is longer than its cap, declared or not, or than there is room."""
         is_upload = scope["path"] == UPLOAD_PATH
         cap_bytes = self._config.max_upload_bytes if is_upload else self._config.max_body_bytes
@@ -157,9 +166,9 @@ class RequestGuard:
         while True:
             message = await receive()
             chunk = message.get("body", b"")
-            body += chunk
+            body.add(chunk)
             self._held_bytes += len(chunk)
-            if len(body) > cap_bytes:
+            if body.size > cap_bytes:
                 raise too_large
             if self._held_bytes > self._config.max_held_bytes:
                 raise Refused(503, "no_room", "the bodies of other requests take all the room; come back in a moment")
@@ -233,9 +242,9 @@ def _name(host: str) -> str:
         return ""
 
 
-def _check_type(scope: Scope, body: bytearray) -> None:
+def _check_type(scope: Scope, body: HeldBody) -> None:
     kind = _header(scope, b"content-type").partition(";")[0].strip().lower()
-    if body and scope["path"] == "/v1/search" and kind != "application/json":
+    if body.size and scope["path"] == "/v1/search" and kind != "application/json":
         raise Refused(415, "unsupported_media_type", f"the body is {kind[:64]!r}; send application/json")
 
 
@@ -257,13 +266,3 @@ def _request_id(scope: Scope) -> str:
 
 async def _nothing_comes() -> Message:
     return {"type": "http.disconnect"}
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read, then what comes after it (the disconnect)."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return replay
