@@ -248,7 +248,7 @@ class ServeConfig(Section):
     upload_concurrency: Positive = Field(2, description="uploads that are answered at the same time")
     max_queued: Count = Field(64, description="searches that wait, and uploads; more are sent away with 429")
     body_s: Annotated[float, Field(gt=0, le=3600)] = Field(20, description="a body has to arrive within this")
-    max_held_bytes: Positive = Field(200_000_000, description="bytes of bodies, larger ones on the local disk; more get a 503")
+    max_held_bytes: Positive = Field(200_000_000, description="bytes of bodies, large ones on disk; more get a 503")
     hosts: tuple[str, ...] = Field(
         (), description="names that the service answers to, beside loopback; empty: any, where `host` is not loopback"
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,7 +53,7 @@ class Service:
 
     def replica(self) -> psutil.Process:
         """The process that answers."""
-        return next(one for one in self.processes() if "SearchReplica" in " ".join(one.cmdline()))
+        return next(one for one in self.processes() if "shotlake.serve.process" in one.cmdline())
 
     def search_ms(self, **more: object) -> float:
         """An ordinary search; its status has to be 200."""
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--only", default="")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service ends with it
     content = given.file.read_bytes()
     with running(given.lake) as service:
         report("serve.ready_cpu_s", service.ready_cpu_s, 8, file=FILE, unit="CPU s", note="of all processes, one start")

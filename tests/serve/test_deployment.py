@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +15,7 @@ import pytest
 
 from shotlake.config import EmbedConfig, ServeConfig
 from shotlake.errors import BadModel, ConfigError, NoIndex, SourceMissing
-from shotlake.query.search import LakeSearch
-from shotlake.serve.deployment import run_service
-from shotlake.world.queries import agrees, draw_queries
+from shotlake.serve.command import run_service
 
 pytestmark = pytest.mark.ray
 
@@ -226,36 +222,3 @@ def test_a_taken_port_is_named_before_anything_is_started(caption_lake):
         config = caption_lake.config.model_copy(update={"serve": ServeConfig(port=port)})
         with pytest.raises(ConfigError, match=rf"serve\.port {port}"):
             run_service(config)
-
-
-def test_the_command_answers_from_several_ivf_shards_and_ends_cleanly_on_a_signal(
-    sharded_config, demo_archive, encoder
-):
-    search = LakeSearch.open(sharded_config.lake, encoder, sharded_config)
-    assert search.manifest.plan.codec == "pq" and len(search.manifest.shards) > 1
-    queries = draw_queries(demo_archive[1], seed=1, n=20)
-    code = "import sys; from shotlake.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = ["serve", "--lake", sharded_config.lake, "--set", "serve.port=0", "--set", "flow.num_cpus=1"]
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
-    try:
-        said = []
-        while not (said and said[-1].startswith("ready at ")):
-            said.append(process.stderr.readline())
-            assert said[-1], f"it ended before it was ready: {''.join(said)}"
-        assert said[0].startswith(f"starting to serve {sharded_config.lake}; ")
-        url = f"{said[-1].split()[2]}/v1/search"
-        bodies = [{"query": query.text, "limit": 3} for query in queries]
-        answers = [httpx.post(url, json=body, timeout=30).json()["hits"] for body in bodies]
-        assert answers == [search.search(query.text, 3).to_json()["hits"] for query in queries]
-        right = [agree(query, hits[0], demo_archive[1]) for query, hits in zip(queries, answers)]
-        assert sum(right) >= 18
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    finally:
-        process.kill()
-        process.wait()
-
-
-def agree(query, hit, truth):
-    return agrees(query, hit["video_uri"], int(hit["start_s"] * 1e6), int(hit["end_s"] * 1e6), truth)

@@ -135,7 +135,7 @@ def serve(config: ConfigFile = None, sets: Sets = None, lake: LakeRoot = None) -
     """Answer POST /v1/search on loopback until SIGINT or SIGTERM."""
     tree = load(config, sets, lake)
     tell(f"starting to serve {tree.lake}; another line follows when it is ready")
-    from shotlake.serve.deployment import run_service  # takes seconds
+    from shotlake.serve.command import run_service  # takes seconds
 
     log_to_stderr(False)
     return run_service(tree)
