@@ -11,7 +11,7 @@ import pytest
 from toy_vectors import EXACT, FINGERPRINT, IVF, KEY, build, clustered, rows_of, update
 
 from shotlake import storage
-from shotlake.errors import IndexingError
+from shotlake.errors import IndexingError, NoQueries
 from shotlake.index.build import GenerationTarget
 from shotlake.index.depth import Depth
 from shotlake.index.manifest import Manifest
@@ -145,6 +145,16 @@ def test_compaction_joins_small_shards_and_keeps_answers(grown):
 def test_many_gone_rows_are_dropped_when_shards_are_compacted(grown):
     after = rewritten(grown, compacted(1000), [video(k) for k in range(25)])
     assert [shard.n_rows for shard in after.shards] == [750, 1000, 300] and after.retired_rows == 10
+
+
+def test_an_epoch_whose_first_rows_are_all_gone_is_compacted(grown):
+    """Its first shards leave nothing to join with."""
+    root, vectors, _ = grown
+    after = rewritten(grown, compacted(1000), [video(k) for k in range(100)])
+    assert [shard.n_rows for shard in after.shards] == [1000, 300] and after.spaces["fused"].first_shards == 1
+    assert exact(vectors, live_rows(2300, *range(100), 150), after, root) >= 0.85
+    with pytest.raises(NoQueries, match="no query is left"):
+        rewritten(grown, compacted(1000), [video(k) for k in range(200)])
 
 
 def test_other_targets_are_tuned_without_a_file_of_rows_being_written(grown):

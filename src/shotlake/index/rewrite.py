@@ -77,7 +77,7 @@ def compacted(rows_per_shard: int) -> Plan:
             if live >= SMALL * rows_per_shard and lost <= MANY_GONE * shard.n_rows:
                 joins.append(Join(k, k + 1, stays=True))
                 room = 0
-            elif k != border and live <= room:
+            elif joins and k != border and live <= room:
                 joins[-1] = Join(joins[-1].first, k + 1, stays=False)
                 room -= live
             else:

@@ -39,7 +39,8 @@ class Asked:
         counts = Counter(name for name in collections.tolist() if name is not None)
         large = sorted(name for name, n in counts.most_common(COLLECTIONS) if n >= QUERIES)
         self._groups: list[tuple[str | None, NDArray[np.bool_]]] = [(name, collections == name) for name in large]
-        rest = [name is not None and name not in large for name in collections.tolist()] & truth.drawn
+        rest = np.array([name is not None and name not in large for name in collections.tolist()], dtype=np.bool_)
+        rest &= truth.drawn
         if large and rest.any():
             self._groups.append((None, rest))
 
