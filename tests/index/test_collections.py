@@ -23,7 +23,8 @@ from shotlake.index.truth import TIE, K
 from shotlake.records import stable_id
 
 DIM, ROWS, CAMERA = 48, 20_000, 2_000
-CONFIG = IVF.model_copy(update={"target_recall_segment": 0.95, "rows_per_shard": 8_000})
+CONFIG = IVF.model_copy(update={"target_recall_segment": 0.95, "rows_per_shard": 8_000, "spaces": ("fused",)})
+GONE = [stable_id("video", k) for k in range(50)]
 PICTURE = unit(np.random.default_rng(44).standard_normal(DIM))
 
 
@@ -55,10 +56,17 @@ def archive() -> tuple[np.ndarray, list[str]]:
     return vectors, [f"c{k * 50 // ROWS:02d}" for k in range(ROWS)] + ["camera"] * CAMERA
 
 
-def test_what_a_small_camera_has_is_stated_and_had(archive: tuple[np.ndarray, list[str]], tmp_path: Path) -> None:
-    vectors, names = archive
-    root = str(tmp_path / "index")
-    manifest = build(root, named(vectors, names), CONFIG)
+@pytest.fixture(scope="module")
+def made(archive: tuple[np.ndarray, list[str]], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Manifest]:
+    """Where an index of all of it is, and the index."""
+    root = str(tmp_path_factory.mktemp("collections") / "index")
+    return root, build(root, named(*archive), CONFIG)
+
+
+def test_what_a_small_camera_has_is_stated_and_had(
+    archive: tuple[np.ndarray, list[str]], made: tuple[str, Manifest], tmp_path: Path
+) -> None:
+    vectors, (root, manifest) = archive[0], made
     found = recalls(manifest)
     assert len(found) == COLLECTIONS + 1 and {"camera", None} <= set(found)
     assert found["camera"].n_queries >= QUERIES and found[None].n_queries > 0
@@ -83,12 +91,9 @@ def test_a_collection_that_is_behind_is_scored_row_by_row(
     assert recalls(without)["camera"].recall < 0.95 - COLLECTION_SLACK
 
 
-def test_one_collection_that_is_behind_keeps_a_generation_from_being_published(
-    archive: tuple[np.ndarray, list[str]], tmp_path: Path
-) -> None:
+def test_one_collection_that_is_behind_keeps_a_generation_from_being_published(made: tuple[str, Manifest]) -> None:
     """And what is published, advised and seen is one and the same."""
-    vectors, names = archive
-    manifest = build(str(tmp_path / "index"), named(vectors, names), CONFIG)
+    root, manifest = made
     assert not shortfalls(manifest) and advise(manifest, manifest.table_rows, 1, CONFIG).action == "keep"
     entry = manifest.spaces["fused"]
     behind = CollectionRecall(collection="camera", n_queries=24, recall=0.59, lower_bound=0.5)
@@ -97,7 +102,7 @@ def test_one_collection_that_is_behind_keeps_a_generation_from_being_published(
     worse = manifest.model_copy(update={"spaces": spaces})
     told = r"recall@10 of 24 segment queries of collection 'camera' in fused is 0\.5900, more than 0\.03 under 0\.95"
     with pytest.raises(RecallTooLow, match=told):
-        publish(str(tmp_path / "index"), worse)
+        publish(root, worse)
     advice = advise(worse, worse.table_rows, 1, CONFIG)
     assert advice.action == "build" and advice.reasons == shortfalls(worse)
 
@@ -116,6 +121,8 @@ def test_an_update_measures_the_camera_that_it_brings(archive: tuple[np.ndarray,
     drawn = child.spaces["fused"].tuning["segment"].n_queries
     assert 500 < drawn < 600, "of a tenth more rows about as many"
     publish(root, child)
+    fewer = update_generation(source(table), TableChange(ROWS + CAMERA - 500, GONE), parent, target, CONFIG)
+    assert fewer.spaces["fused"].tuning["segment"].n_queries < drawn, "where rows were retired no more are drawn"
 
 
 def test_the_largest_ids_of_the_largest_collections_are_asked() -> None:

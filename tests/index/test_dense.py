@@ -19,7 +19,7 @@ from shotlake.index.thinning import KEPT, thinned
 from shotlake.index.truth import TIE, K
 
 DIM, ROWS = 48, 12_000
-TARGETS = {"target_recall": 0.95, "target_recall_segment": 0.98, "rows_per_shard": 5_000}
+TARGETS = {"target_recall": 0.95, "target_recall_segment": 0.98, "rows_per_shard": 5_000, "spaces": ("fused",)}
 
 
 def archive(share: float, noise: float) -> tuple[np.ndarray, TextQueries]:
@@ -34,7 +34,7 @@ def archive(share: float, noise: float) -> tuple[np.ndarray, TextQueries]:
     return rows, TextQueries("toy captions", {"fused": texts, "visual": texts[:, ::-1].copy()})
 
 
-@pytest.mark.parametrize(("share", "noise"), [(0.1, 1e-3), (0.3, 1e-3), (0.75, 1e-3), (0.3, 1e-5), (0.3, 1e-2)])
+@pytest.mark.parametrize(("share", "noise"), [(0.1, 1e-3), (0.3, 1e-5), (0.3, 1e-2), (0.75, 1e-3)])
 def test_an_archive_with_a_noisy_still_picture_can_be_published(share: float, noise: float, tmp_path: Path) -> None:
     rows, texts = archive(share, noise)
     root = str(tmp_path / "index")

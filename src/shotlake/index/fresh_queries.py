@@ -29,7 +29,7 @@ def with_fresh(truth: Truth, new: SegmentQueries, columns: RowColumns, older: Sp
     `columns`: of the older rows. `deep`: how the older rows are searched, where they are too many to be compared.
     """
     ids, vectors = new.result()
-    least = _least_drawn(truth, columns)
+    least = _least_drawn(truth, columns) if older.n_rows > SEGMENT_QUERIES else ""
     asked = Counter(columns.collections(truth.own_rows).tolist())
     names = new.names()
     drawn = np.array([name >= least for name in ids.to_pylist()], dtype=np.bool_)
@@ -43,11 +43,9 @@ def with_fresh(truth: Truth, new: SegmentQueries, columns: RowColumns, older: Sp
 
 
 def _least_drawn(truth: Truth, columns: RowColumns) -> str:
-    """The id from which on rows are drawn; "" where all are."""
+    """The smallest id of the drawn rows, from which on rows are drawn; "" where none is left, so that all are."""
     rows = truth.own_rows[truth.drawn & (truth.own_rows >= 0)]
-    if len(rows) < SEGMENT_QUERIES:
-        return ""
-    return str(min(columns.take(rows, ["segment_id"])["segment_id"].to_pylist()))
+    return str(min(columns.take(rows, ["segment_id"])["segment_id"].to_pylist(), default=""))
 
 
 def _among_older(queries: Scores, older: SpaceVectors, deep: Tuning) -> tuple[Scores, Rows]:
