@@ -53,8 +53,9 @@ class Running:
         return self
 
     def _is_ready(self):
-        self.line += self._capfd.readouterr().err
-        return "ready at " in self.line or not self._thread.is_alive()
+        lines = self._capfd.readouterr().err.splitlines()
+        self.line += "".join(line for line in lines if line.startswith("ready at "))
+        return bool(self.line) or not self._thread.is_alive()
 
     def stop(self):
         self._stop.set()

@@ -54,6 +54,7 @@ def answering_on_cluster(config: Config, place: socket.socket) -> Iterator[str]:
     """
     host, port = place.getsockname()[:2]
     place.close()
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # one line says that it is ready, and where
     with _cluster(config.flow):
         options = HTTPOptions(host=host, port=port, request_timeout_s=config.serve.timeout_s)
         serve.start(http_options=options, logging_config=_quiet())
@@ -86,7 +87,6 @@ def _cluster(config: FlowConfig) -> Iterator[None]:
         return
     address = config.ray_address or os.environ.get("RAY_ADDRESS")
     own: dict[str, Any] = {"num_cpus": config.num_cpus or os.cpu_count(), "include_dashboard": False}
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     # "local", because without an address Ray would join whatever `ray start` has left on this machine
     ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
     try:
