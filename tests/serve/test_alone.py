@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from shotlake.query.search import LakeSearch
+from shotlake.serve import alone
 from shotlake.world.queries import agrees, draw_queries
 
 CODE = "import sys; from shotlake.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -119,6 +121,30 @@ def test_while_it_ends_nobody_is_let_in_and_those_inside_are_answered(full_lake)
             rest.set()
         assert inside.result().status_code == 200 and len(inside.result().json()["hits"]) == 1
         assert service.process.wait(60) == 0
+
+
+def test_a_replacement_that_cannot_be_started_is_tried_again(full_lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process(*command: str) -> alone.Answering:
+        return alone.Answering(subprocess.Popen(command), open(os.devnull, "rb"), since=0.0)
+
+    starts = [OSError("no memory"), BrokenPipeError("it died at once"), process("sleep", "60")]
+
+    def start(*_: object) -> alone.Answering:
+        outcome = starts.pop(0)
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(alone.Answering, "start", start)
+    watched, ended = [process("false")], threading.Event()
+    watcher = threading.Thread(target=alone._watch, args=(full_lake.config, None, watched, ended))
+    watcher.start()
+    try:
+        assert wait_until(lambda: not starts and watched[0].process.poll() is None)
+    finally:
+        ended.set()
+        watcher.join()
+        watched[0].end(5)
 
 
 def test_nothing_is_left_of_a_command_that_is_killed(full_lake) -> None:

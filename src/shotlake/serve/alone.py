@@ -107,4 +107,7 @@ def _watch(config: Config, listening: socket.socket, watched: list[Answering], e
         if time.monotonic() - now.since < LEAST_LIFE_S and ended.wait(PAUSE_S):
             return
         now.told.close()
-        watched[0] = Answering.start(config, listening)
+        try:
+            watched[0] = Answering.start(config, listening)
+        except OSError as error:  # no memory for it, or it died at once: the next look tries again
+            _log.error("event=replica_not_started error=%r", error)
